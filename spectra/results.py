@@ -1,0 +1,572 @@
+"""What every computation returns: a number with an error bar, or a quadrature rule for a spectrum.
+
+`Estimate` is a value with its standard error. `SpectralDensity` is a quadrature rule for the spectral measure
+
+    mu = (1/n) sum_i delta(x - lambda_i)  ~  sum_j w_j delta(x - theta_j),
+
+kept probe by probe, so that every integral against it, (1/n) tr f(A) ~ sum_j w_j f(theta_j), carries the spread
+of the probes. Rules of lower depth from the same run tell how far the quadrature itself has converged.
+Everything here is NumPy float64.
+
+References: Golub and Meurant, Matrices, Moments and Quadrature (2010); Ubaru, Chen and Saad, SIMAX 38 (2017), doi
+10.1137/16M1104974.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import chebyshev
+from scipy.special import stdtrit
+
+__all__ = ["Estimate", "SpectralDensity"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number (or an array of numbers) with an error bar.
+
+    Parameters
+    ----------
+    value : float or ndarray
+        The estimate.
+    stderr : float or ndarray
+        Standard error over the probes; 0 for a deterministic answer, inf where one probe gives no spread.
+    bias : tuple (lo, hi) or None
+        Bracket of the deterministic error: the truth minus the expectation of `value` is believed to lie in [lo, hi].
+        None where the method has no such error.
+    matvecs : int
+        Products with the operator spent, counted.
+    probes : int
+        Independent samples behind `stderr`.
+    seed : int or None
+        Seed that reproduces the answer; None if nothing was drawn.
+    method : str
+        Name of the method.
+    details : mapping
+        Whatever else the method found, read-only, also available as attributes.
+
+    Examples
+    --------
+    >>> from spectra import Estimate
+    >>> e = Estimate(2.0, 0.5, probes=5, method="hutchinson")
+    >>> float(e), tuple(round(x, 3) for x in e.interval(0.95))
+    (2.0, (0.612, 3.388))
+    """
+
+    value: Any
+    stderr: Any = 0.0
+    bias: tuple[Any, Any] | None = None
+    matvecs: int = 0
+    probes: int = 0
+    seed: Any = None
+    method: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        object.__setattr__(self, "details", MappingProxyType(dict(self.details)))
+
+    def interval(self, level: float = 0.95) -> tuple[Any, Any]:
+        """Confidence interval: Student's t on the spread of the probes, widened by the bias bracket.
+
+        ``(value + lo - t s, value + hi + t s)`` with `s` the standard error and `t` the quantile of Student's
+        distribution with ``probes - 1`` degrees of freedom.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level must lie strictly between 0 and 1, found {level!r}; 0.95 is customary")
+        lo, hi = self.bias or (0.0, 0.0)
+        half = self.half_width(level)
+        return self.value + lo - half, self.value + hi + half
+
+    def half_width(self, level: float = 0.95):
+        """Half the width of the statistical part of the interval, ``t * stderr``."""
+        freedom = max(self.details.get("freedom", self.probes - 1), 1)
+        t = stdtrit(freedom, (1 + level) / 2)
+        stderr = np.asarray(self.stderr, dtype=float)
+        return (t * stderr)[()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The estimate and its 95 % interval as plain Python numbers, ready for JSON."""
+        low, high = self.interval()
+        names = ("value", "stderr", "bias", "matvecs", "probes", "seed", "method")
+        plain = {name: _plain(getattr(self, name)) for name in names}
+        return plain | {"interval": [_plain(low), _plain(high)], "details": _plain(dict(self.details))}
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.value, dtype=dtype)
+
+    def __getattr__(self, name: str):
+        details = self.__dict__.get("details", {})
+        if name in details:
+            return details[name]
+        raise AttributeError(f"Estimate has no attribute {name!r}; details hold {sorted(details)}")
+
+    def __reduce__(self):
+        values = (self.value, self.stderr, self.bias, self.matvecs, self.probes, self.seed, self.method)
+        return Estimate, (*values, dict(self.details))
+
+    def __repr__(self) -> str:
+        source = f"{self.matvecs} matvecs, {self.method or 'unnamed'}"
+        if self.seed is not None:
+            source += f", seed {self.seed}"
+        if np.ndim(self.value):
+            return f"Estimate of shape {np.shape(self.value)} ({source})"
+        text = f"{self.value:.{_digits(self.value, self.stderr)}g}"
+        if np.any(self.stderr):
+            text += f" ± {float(self.stderr):.2g}"
+        if self.bias:
+            text += f", bias in [{float(self.bias[0]):.2g}, {float(self.bias[1]):.2g}]"
+        return f"{text} ({source})"
+
+
+def _digits(value, stderr) -> int:
+    """Significant digits of `value` that its standard error leaves standing, and one more."""
+    if not stderr or not np.isfinite(stderr) or not value:
+        return 10 if not stderr else 4
+    return int(np.clip(np.ceil(np.log10(abs(value / stderr))) + 2, 2, 15))
+
+
+def _plain(x):
+    """`x` in the types JSON knows; non-finite numbers become None."""
+    if isinstance(x, Mapping):
+        return {str(k): _plain(v) for k, v in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [_plain(v) for v in x]
+    if isinstance(x, np.ndarray):
+        return _plain(x.tolist())
+    if isinstance(x, np.generic):
+        return _plain(x.item())
+    if isinstance(x, float):
+        return x if np.isfinite(x) else None
+    return x if isinstance(x, (str, int, bool, type(None))) else str(x)
+
+
+Rule = tuple[np.ndarray, np.ndarray]
+"""Nodes and weights, each of shape (probes, m); nodes may have one row, shared by all probes."""
+
+
+class SpectralDensity:
+    """A quadrature rule for the spectral measure of an operator, probe by probe and averaged.
+
+    Parameters
+    ----------
+    nodes : ndarray, shape (probes, m), (1, m) or (m,)
+        Where the rule evaluates; one row if the probes share their nodes.
+    weights : ndarray, shape (probes, m) or (m,)
+        Non-negative weights; each probe's sum to 1 (a constant factor is divided out).
+    size : int
+        Order n of the operator, so that ``tr f(A) = n * expect(f)``.
+    support : tuple (lo, hi), optional
+        Interval that holds the spectrum; default: the hull of the nodes.
+    matvecs, seed, method
+        Where the rule came from.
+    coarse : sequence of (nodes, weights), optional
+        Rules of increasing lower depth from the same run (a quarter, a half of the steps). They measure convergence.
+    brackets : sequence of (nodes, weights), optional
+        Gauss-Radau rules: for functions with derivatives of constant sign (log, inverse, square root on a positive
+        interval) each bounds the integral on the other side of the Gauss rule.
+    exact : bool
+        The rule integrates every function exactly for its probes (the recurrence ended in an invariant subspace).
+    log_series : ndarray, optional
+        Chebyshev coefficients on `support` of the logarithm of a continuous density, where there is one.
+    details : mapping, optional
+        Whatever else the method found, also available as attributes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spectra import SpectralDensity
+    >>> rho = SpectralDensity([1.0, 2.0], [0.25, 0.75], size=4)
+    >>> rho.expect(np.sqrt).round(4), rho.count(1.5, 2.5).value
+    (np.float64(1.3107), 3.0)
+    """
+
+    def __init__(self, nodes, weights, size, *, support=None, matvecs=0, seed=None, method="", coarse=(),
+                 brackets=(), exact=False, log_series=None, details=None):
+        self._rule = _rule(nodes, weights)
+        self.size = int(size)
+        self.matvecs = int(matvecs)
+        self.seed = seed
+        self.method = method
+        self.exact = bool(exact)
+        self.details = MappingProxyType(dict(details or {}))
+        self._coarse = tuple(_rule(*r) for r in coarse)
+        self._brackets = tuple(_rule(*r) for r in brackets)
+        self.log_series = None if log_series is None else np.asarray(log_series, dtype=float)
+        inside = self.nodes
+        lo, hi = (inside[0], inside[-1]) if support is None else support
+        self.support = (float(lo), float(hi))
+
+    # The averaged rule
+
+    @property
+    def probes(self) -> int:
+        """Number of probes behind the rule."""
+        return self._rule[1].shape[0]
+
+    @property
+    def rules(self) -> list[Rule]:
+        """One (nodes, weights) pair for each probe."""
+        nodes, weights = self._rule
+        return list(zip(np.broadcast_to(nodes, weights.shape), weights, strict=True))
+
+    @property
+    def nodes(self) -> np.ndarray:
+        """Nodes of the averaged rule, sorted."""
+        return self._averaged()[0]
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Weights of the averaged rule, in the order of `nodes`; they sum to 1."""
+        return self._averaged()[1]
+
+    def _averaged(self) -> Rule:
+        nodes, weights = self._rule
+        if nodes.shape[0] == 1:
+            nodes, weights = nodes[0], weights.mean(0)
+        else:
+            nodes, weights = nodes.ravel(), weights.ravel() / len(weights)
+        keep = weights > 0
+        order = np.argsort(nodes[keep], kind="stable")
+        return nodes[keep][order], weights[keep][order]
+
+    # Integrals
+
+    def expect(self, f: Callable) -> float:
+        """Average of `f` over the spectrum, ``(1/n) tr f(A) ~ sum_j w_j f(theta_j)``; `f` acts on arrays."""
+        return _integrals(self._rule, f).mean()
+
+    def sum(self, f: Callable, *, known: Mapping[int, float] | None = None) -> Estimate:
+        """Estimate of ``tr f(A) = sum_i f(lambda_i)``.
+
+        Parameters
+        ----------
+        f : callable
+            Acts on arrays of eigenvalues.
+        known : mapping {1: tr A, 2: tr A^2}, optional
+            Exact power sums. The least-squares fit ``a + b x + c x^2`` of `f` under this very measure is integrated
+            with them, and only its remainder by the probes: a control variate whose coefficients cannot overfit a
+            few probes.
+
+        Returns
+        -------
+        Estimate
+            The standard error is that of the mean over probes. The bias bracket is the quadrature's: between Gauss
+            and Gauss-Radau where the end of the spectrum is known, otherwise extrapolated from rules of lower depth.
+        """
+        fit = _power_fit(self._averaged(), f, sorted(known)) if known else {}
+        values = _integrals(self._rule, f)
+        for power, coefficient in fit.items():
+            values = values - coefficient * (_integrals(self._rule, _Power(power)) - known[power] / self.size)
+        return self._estimate(self.size * values, self._bias(f))
+
+    def moment(self, k: int) -> Estimate:
+        """Estimate of the power moment ``(1/n) tr A^k``; an m-point Gauss rule is exact to order 2m - 1."""
+        return self._estimate(_integrals(self._rule, _Power(k)), None)
+
+    def count(self, a: float, b: float) -> Estimate:
+        """Estimate of the number of eigenvalues in the closed interval [a, b].
+
+        For a Gauss rule the bias bracket is that of Chebyshev, Markov and Stieltjes: the distribution function at x
+        differs from the rule's by at most the weight of the neighbouring node on either side.
+        """
+        if not a <= b:
+            raise ValueError(f"count needs a <= b, found a={a!r}, b={b!r}; exchange them")
+        if self.log_series is not None:
+            return self._estimate(self.size * self._masses(a, b), None)
+        nodes, weights = self._rule
+        values = np.where((nodes >= a) & (nodes <= b), weights, 0.0).sum(1)
+        return self._estimate(self.size * values, self._count_bias(a, b))
+
+    def _estimate(self, values: np.ndarray, bias) -> Estimate:
+        """Mean and standard error of one value for each probe."""
+        values = np.asarray(values, dtype=float)
+        stderr = standard_error(values)
+        return Estimate(float(values.mean()), stderr, bias, self.matvecs, len(values), self.seed, self.method)
+
+    def _bias(self, f):
+        """Bracket of quadrature error of tr f(A), from the Radau rules or from how the coarse rules converge."""
+        if self.exact or not (self._coarse or self._brackets):
+            return None
+        fine = _integrals(self._rule, f).mean()
+        if self._brackets:
+            ends = [0.0] + [_integrals(r, f).mean() - fine for r in self._brackets]
+            return self.size * min(ends), self.size * max(ends)
+        lo, hi = remaining_change(*[_integrals(r, f).mean() for r in self._coarse], fine)
+        return self.size * lo, self.size * hi
+
+    def _count_bias(self, a, b):
+        if self.exact or not self._coarse:
+            return None
+        below_a = [_neighbours(n, w, a, "left") for n, w in self.rules]
+        below_b = [_neighbours(n, w, b, "right") for n, w in self.rules]
+        (left_a, right_a), (left_b, right_b) = np.mean(below_a, 0), np.mean(below_b, 0)
+        return -self.size * (left_b + right_a), self.size * (right_b + left_a)
+
+    # The distribution
+
+    def cdf(self, x):
+        """Distribution function: share of eigenvalues at or below `x`."""
+        x = np.asarray(x, dtype=float)
+        if self.log_series is not None:
+            grid, masses = self._cumulative()
+            return np.interp(x, grid, masses)
+        nodes, weights = self._averaged()
+        below = np.concatenate([[0.0], np.cumsum(weights)])
+        return np.minimum(below[np.searchsorted(nodes, x, side="right")], 1.0)
+
+    def quantile(self, p):
+        """Smallest x with ``cdf(x) >= p``."""
+        p = np.asarray(p, dtype=float)
+        if np.any((p < 0) | (p > 1)):
+            raise ValueError(f"quantile needs probabilities in [0, 1], found {p!r}")
+        if self.log_series is not None:
+            grid, masses = self._cumulative()
+            return np.interp(p, masses, grid)
+        nodes, weights = self._averaged()
+        index = np.searchsorted(np.cumsum(weights) * (1 + 4 * np.finfo(float).eps), p, side="left")
+        return nodes[np.minimum(index, len(nodes) - 1)]
+
+    def pdf(self, x, width: float | None = None):
+        """Density at `x`: the density itself where it is continuous, else the rule smoothed by a Gaussian.
+
+        Smoothing is for display: it changes every moment beyond the first (thesis, Theorem 2).
+
+        Parameters
+        ----------
+        x : array_like
+            Points.
+        width : float, optional
+            Standard deviation of the Gaussian; default: a continuous density unsmoothed, or for a discrete rule the
+            width of the support over the number of nodes of one probe.
+        """
+        x = np.asarray(x, dtype=float)
+        if width is None and self.log_series is not None:
+            return np.exp(self.log_pdf(x))
+        nodes, weights = self._averaged()
+        width = self._default_width() if width is None else float(width)
+        if not width > 0:
+            raise ValueError(f"pdf needs a positive width, found {width!r}")
+        z = (x[..., None] - nodes) / width
+        return (np.exp(-0.5 * z * z) @ weights) / (width * np.sqrt(2 * np.pi))
+
+    def log_pdf(self, x):
+        """Logarithm of a continuous density at `x`, summed as a series (never a logarithm of a stored density)."""
+        if self.log_series is None:
+            raise ValueError(f"log_pdf needs a continuous density, but this one ({self.method}) is a set of "
+                             "weighted points; use pdf(x, width=...) or spectra.maxent")
+        lo, hi = self.support
+        x = np.asarray(x, dtype=float)
+        inside = chebyshev.chebval((2 * x - (hi + lo)) / (hi - lo), self.log_series)
+        return np.where((x >= lo) & (x <= hi), inside, -np.inf)
+
+    def entropy(self) -> float:
+        """Differential entropy ``-int p log p``; a discrete rule is smoothed first (see `pdf`)."""
+        if self.log_series is not None:
+            return -self.expect(self.log_pdf)
+        lo, hi = self.support
+        pad = 6 * self._default_width()
+        x = np.linspace(lo - pad, hi + pad, 4001)
+        p = self.pdf(x)
+        return float(-np.trapezoid(np.where(p > 0, p * np.log(np.maximum(p, 1e-300)), 0.0), x))
+
+    def _default_width(self) -> float:
+        lo, hi = self.support
+        spread = hi - lo or abs(hi) or 1.0
+        return spread / self._rule[0].shape[1]
+
+    def _cumulative(self) -> Rule:
+        """Distribution function of a continuous density on the midpoints between its nodes."""
+        nodes, weights = self._averaged()
+        edges = np.concatenate([[self.support[0]], (nodes[1:] + nodes[:-1]) / 2, [self.support[1]]])
+        return edges, np.concatenate([[0.0], np.cumsum(weights)])
+
+    def _masses(self, a, b) -> np.ndarray:
+        """Mass of [a, b] for each probe of a continuous density."""
+        nodes, weights = self._rule
+        edges = self._cumulative()[0]
+        below = np.concatenate([np.zeros((len(weights), 1)), np.cumsum(weights, 1)], 1)
+        return np.array([np.interp(b, edges, w) - np.interp(a, edges, w) for w in below])
+
+    # More probes, and storage
+
+    def merge(self, other: SpectralDensity) -> SpectralDensity:
+        """The density with the probes of both runs; their seeds must differ, or the probes would be the same."""
+        if self.size != other.size or self.method != other.method:
+            raise ValueError(f"merge needs two runs of one method on one operator, found {self.method} of order "
+                             f"{self.size} and {other.method} of order {other.size}")
+        seeds = _seeds(self) + _seeds(other)
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"merge needs different seeds, found {seeds}; the same seed gives the same probes")
+        if len(self._coarse) != len(other._coarse) or len(self._brackets) != len(other._brackets):
+            raise ValueError("merge needs two runs with the same kind of bias bracket; run both with the same options")
+        lo, hi = zip(self.support, other.support, strict=True)
+        return SpectralDensity(
+            *_stack(self._rule, other._rule), self.size, support=(min(lo), max(hi)),
+            matvecs=self.matvecs + other.matvecs, seed=seeds, method=self.method,
+            coarse=[_stack(a, b) for a, b in zip(self._coarse, other._coarse, strict=True)],
+            brackets=[_stack(a, b) for a, b in zip(self._brackets, other._brackets, strict=True)],
+            exact=self.exact and other.exact)
+
+    def save(self, path) -> None:
+        """Write the density to one `.npz` file (plain arrays, no pickles)."""
+        arrays = {"nodes": self._rule[0], "weights": self._rule[1]}
+        for kind, rules in (("coarse", self._coarse), ("bracket", self._brackets)):
+            for i, (nodes, weights) in enumerate(rules):
+                arrays |= {f"{kind}_{i}_nodes": nodes, f"{kind}_{i}_weights": weights}
+        if self.log_series is not None:
+            arrays["log_series"] = self.log_series
+        details = {k: v for k, v in self.details.items() if not isinstance(v, np.ndarray)}
+        arrays |= {f"detail_{k}": v for k, v in self.details.items() if isinstance(v, np.ndarray)}
+        header = {"size": self.size, "support": self.support, "matvecs": self.matvecs, "seed": self.seed,
+                  "method": self.method, "exact": self.exact, "details": _plain(details)}
+        with open(path, "wb") as file:
+            np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)
+
+    @classmethod
+    def load(cls, path) -> SpectralDensity:
+        """Read a density written by `save`."""
+        with np.load(path, allow_pickle=False) as file:
+            header = json.loads(str(file["header"]))
+            arrays = {name: file[name] for name in file.files if name != "header"}
+
+        def rules(kind):
+            count = sum(name.startswith(kind) for name in arrays) // 2
+            return [(arrays[f"{kind}_{i}_nodes"], arrays[f"{kind}_{i}_weights"]) for i in range(count)]
+
+        details = header.pop("details") | {k[7:]: v for k, v in arrays.items() if k.startswith("detail_")}
+        seed = header.pop("seed")
+        return cls(arrays["nodes"], arrays["weights"], coarse=rules("coarse"), brackets=rules("bracket"),
+                   log_series=arrays.get("log_series"), details=details,
+                   seed=tuple(seed) if isinstance(seed, list) else seed, **header)
+
+    def __getattr__(self, name: str):
+        details = self.__dict__.get("details", {})
+        if name in details:
+            return details[name]
+        raise AttributeError(f"SpectralDensity has no attribute {name!r}; details hold {sorted(details)}")
+
+    def __getstate__(self):
+        return self.__dict__ | {"details": dict(self.details)}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state, details=MappingProxyType(state["details"]))
+
+    def __repr__(self) -> str:
+        lo, hi = self.support
+        return (f"SpectralDensity of order {self.size} on [{lo:.6g}, {hi:.6g}] ({self.probes} probes of "
+                f"{self._rule[0].shape[1]} nodes, {self.matvecs} matvecs, {self.method or 'unnamed'})")
+
+
+# Integrals against rules
+
+
+@dataclass(frozen=True)
+class _Power:
+    k: int
+
+    def __call__(self, x):
+        return x**self.k
+
+
+def _rule(nodes, weights) -> Rule:
+    nodes = np.atleast_2d(np.asarray(nodes, dtype=float))
+    weights = np.atleast_2d(np.asarray(weights, dtype=float))
+    if nodes.shape[1] != weights.shape[1] or nodes.shape[0] not in (1, weights.shape[0]) or not weights.size:
+        raise ValueError(f"a rule needs nodes of shape (probes, m) or (1, m) and weights of shape (probes, m), m > 0, "
+                         f"found {nodes.shape} and {weights.shape}")
+    mass = weights.sum(1, keepdims=True)
+    if not (np.all(np.isfinite(nodes)) and np.all(np.isfinite(mass)) and np.all(mass > 0)):
+        raise ValueError("a rule needs finite nodes and weights of positive total mass; "
+                         "a NaN here comes from the operator's products")
+    return nodes, weights / mass
+
+
+def _integrals(rule: Rule, f) -> np.ndarray:
+    """Integral of `f` for each probe; nodes without weight are not asked for a value."""
+    nodes, weights = rule
+    with np.errstate(all="ignore"):
+        values = np.asarray(f(nodes), dtype=float)
+    if values.shape != nodes.shape:
+        raise ValueError(f"f must map an array of shape {nodes.shape} to the same shape, found {values.shape}; "
+                         "write it with NumPy functions, e.g. lambda x: np.exp(-x)")
+    used = np.broadcast_to(weights > 0, weights.shape) if nodes.shape == weights.shape else (weights > 0).any(0)[None]
+    bad = used & ~np.isfinite(values)
+    if bad.any():
+        raise ValueError(f"f is not finite at {nodes[bad][0]:.6g}, where the spectrum has weight; "
+                         "f must be finite on the whole spectrum: shift the operator, or change f")
+    values = np.where(used, values, 0.0)
+    return (values * weights).sum(1)
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Standard error of the mean of `values`; inf for a single one. Safe against overflow of the squares."""
+    if len(values) < 2:
+        return np.inf
+    largest = np.abs(values).max()
+    if largest == 0 or not np.isfinite(largest):
+        return float(largest)
+    return float(largest * np.std(values / largest, ddof=1) / np.sqrt(len(values)))
+
+
+def remaining_change(*values: float) -> tuple[float, float]:
+    """Bracket of what is still missing from a sequence computed at depths m/4, m/2, m.
+
+    With differences d1, d2 of two doublings the rest is d2 r/(1-r), r = d2/d1: exact for algebraic convergence and
+    too large, hence safe, for geometric. A sequence that does not contract is given the size of its last change
+    ten times over on both sides.
+    """
+    if len(values) < 3:
+        return -np.inf, np.inf
+    first, second = values[1] - values[0], values[2] - values[1]
+    noise = 8 * np.finfo(float).eps * max(abs(v) for v in values)
+    if abs(second) <= noise:
+        return -noise, noise
+    ratio = second / first if first else np.inf
+    if not -0.9 < ratio < 0.9:
+        return -10 * abs(second), 10 * abs(second)
+    rest = 2 * second * abs(ratio) / (1 - abs(ratio))
+    if ratio < 0:
+        return -abs(rest) - noise, abs(rest) + noise
+    return min(rest, 0.0) - noise, max(rest, 0.0) + noise
+
+
+def _power_fit(rule: Rule, f, powers) -> dict[int, float]:
+    """Coefficients of the weighted least-squares fit of `f` by 1 and the given powers, on the scale of the nodes."""
+    nodes, weights = rule
+    scale = np.abs(nodes).max() or 1.0
+    root = np.sqrt(weights)
+    design = np.stack([np.ones_like(nodes)] + [(nodes / scale) ** k for k in powers], 1)
+    coefficients = np.linalg.lstsq(root[:, None] * design, root * f(nodes), rcond=1e-10)[0]
+    return {k: c / scale**k for k, c in zip(powers, coefficients[1:], strict=True)}
+
+
+def _neighbours(nodes, weights, x, side) -> tuple[float, float]:
+    """Weights of the nodes just below and just above x."""
+    order = np.argsort(nodes)
+    nodes, weights = nodes[order], weights[order]
+    i = np.searchsorted(nodes, x, side=side)
+    return (weights[i - 1] if i else 0.0), (weights[i] if i < len(nodes) else 0.0)
+
+
+def _seeds(rho: SpectralDensity) -> tuple:
+    return rho.seed if isinstance(rho.seed, tuple) else (rho.seed,)
+
+
+def _stack(a: Rule, b: Rule) -> Rule:
+    """Rules of two runs one above the other, padded with nodes of no weight."""
+    width = max(a[0].shape[1], b[0].shape[1])
+    padded = []
+    for nodes, weights in (a, b):
+        pad = ((0, 0), (0, width - nodes.shape[1]))
+        nodes = np.broadcast_to(nodes, weights.shape)
+        padded.append((np.pad(nodes, pad, mode="edge"), np.pad(weights, pad)))
+    return np.concatenate([padded[0][0], padded[1][0]]), np.concatenate([padded[0][1], padded[1][1]])
