@@ -1,6 +1,8 @@
 """Spectra of operators known only by their products, with honest error bars."""
 
-from spectra.results import Estimate, SpectralDensity
+from spectra import operators, testing
+from spectra.operators import LinearOperator, aslinearoperator
+from spectra.results import ConvergenceWarning, Estimate, SpectralDensity
 
-__all__ = ["Estimate", "SpectralDensity"]
+__all__ = ["ConvergenceWarning", "Estimate", "LinearOperator", "SpectralDensity", "aslinearoperator", "operators", "testing"]
 __version__ = "0.1.0"

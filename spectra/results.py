@@ -24,7 +24,11 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from scipy.special import stdtrit
 
-__all__ = ["Estimate", "SpectralDensity"]
+__all__ = ["ConvergenceWarning", "Estimate", "SpectralDensity"]
+
+
+class ConvergenceWarning(UserWarning):
+    """An answer is less certain than asked for: the message says by how much, and what would help."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,179 @@
+"""The one file that knows array libraries: namespace, device, the way home, random probes, memory.
+
+n-long arrays stay in the caller's library, dtype and device; what is m-by-m comes home as NumPy. The array API
+standard has no random numbers, so probes are drawn on the host and moved: one seed, the same probes everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import array_api_compat
+import numpy as np
+from array_api_compat import device, is_array_api_obj, is_cupy_array, is_numpy_array, is_torch_array
+
+MEMORY = 2**30
+"""Default budget in bytes for blocks of vectors and stored bases; every long computation takes `memory=`."""
+
+_CHUNK = 8192  # rows summed in the arrays' own precision before the partial sums are added in float64
+
+
+def is_array(x) -> bool:
+    """Whether `x` belongs to a library of the array API standard (sparse torch tensors do not count as arrays)."""
+    return is_array_api_obj(x) and str(getattr(x, "layout", "torch.strided")) == "torch.strided"
+
+
+def namespace(x):
+    """Array API namespace of `x`; NumPy's for None."""
+    return array_api_compat.numpy if x is None else array_api_compat.array_namespace(x)
+
+
+def to_host(x) -> np.ndarray:
+    """`x` as a NumPy array."""
+    if is_torch_array(x):
+        return x.detach().resolve_conj().cpu().numpy()
+    if is_cupy_array(x):
+        return x.get()
+    return np.asarray(x)
+
+
+def from_host(a: np.ndarray, like, dtype=None):
+    """A NumPy array moved to the library and device of `like` (None: stays), in NumPy dtype `dtype` if given."""
+    dtype = np.dtype(dtype or a.dtype)
+    if like is None or is_numpy_array(like):
+        return np.ascontiguousarray(a, dtype=dtype)
+    xp = namespace(like)
+    if not a.flags.writeable or not a.flags.c_contiguous:
+        a = a.copy()
+    return xp.astype(xp.asarray(a, device=device(like)), getattr(xp, dtype.name))
+
+
+def dtype_of(x) -> np.dtype:
+    """dtype of an array of any library, as NumPy's."""
+    if isinstance(x.dtype, np.dtype):
+        return x.dtype
+    name = str(x.dtype).split(".")[-1]
+    return np.dtype({"bfloat16": "float32", "complex32": "complex64"}.get(name, name))
+
+
+def empty(shape, like, dtype: np.dtype):
+    """Uninitialised array in the library and on the device of `like`."""
+    xp = namespace(like)
+    where = None if like is None else device(like)
+    return xp.empty(shape, dtype=getattr(xp, np.dtype(dtype).name), device=where)
+
+
+def eps(dtype) -> float:
+    """Unit roundoff of the arithmetic behind `dtype`."""
+    return float(np.finfo(dtype).eps)
+
+
+def column_dots(U, V) -> np.ndarray:
+    """Inner products <u_j, v_j> of the columns of two blocks, at home in double precision."""
+    if is_numpy_array(U):
+        total = np.zeros(U.shape[1], dtype=np.result_type(U, V, np.float64))
+        conjugate = np.iscomplexobj(U)
+        for rows in chunks(len(U), _CHUNK):
+            u = U[rows]
+            total += np.einsum("ij,ij->j", u.conj() if conjugate else u, V[rows])
+        return total
+    xp = namespace(U)
+    wide = xp.complex128 if xp.isdtype(U.dtype, "complex floating") else xp.float64
+    parts = [xp.astype(xp.vecdot(U[rows, :], V[rows, :], axis=0), wide) for rows in chunks(U.shape[0], 16 * _CHUNK)]
+    return to_host(sum(parts[1:], start=parts[0]))
+
+
+def column_norms(V) -> np.ndarray:
+    """Euclidean norms of the columns, at home in double precision."""
+    return np.sqrt(np.maximum(column_dots(V, V).real, 0.0))
+
+
+def scale_columns(V, factors: np.ndarray):
+    """V times a diagonal matrix given on the host."""
+    return V * from_host(np.atleast_1d(factors)[None, :], V, dtype_of(V))
+
+
+def adjoint(V):
+    """Conjugate transpose of a matrix."""
+    xp = namespace(V)
+    transposed = xp.matrix_transpose(V)
+    return xp.conj(transposed) if xp.isdtype(V.dtype, "complex floating") else transposed
+
+
+def gram(U, V) -> np.ndarray:
+    """U^H V at home; columns few, rows many."""
+    return to_host(adjoint(U) @ V)
+
+
+# Randomness
+
+
+def generator(rng) -> tuple[object, int | None]:
+    """Normalise `rng` (int, Generator or None) once: a generator and the seed that reproduces the answer.
+
+    A NumPy Generator hands out a fresh seed, so that the recorded seed alone repeats the computation. A torch or CuPy
+    generator is kept, and draws on its device.
+    """
+    if rng is None:
+        rng = np.random.default_rng()
+    if isinstance(rng, np.random.Generator):
+        rng = int(rng.integers(2**31))
+    if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool):
+        if rng < 0:
+            raise ValueError(f"rng must be a non-negative integer, a Generator or None, found {rng}")
+        return np.random.default_rng(int(rng)), int(rng)
+    if type(rng).__module__.split(".")[0] in ("torch", "cupy"):
+        return rng, rng.initial_seed() if hasattr(rng, "initial_seed") else None
+    raise TypeError(f"rng must be an integer, a random Generator or None, found {type(rng).__name__}; "
+                    "legacy RandomState objects are not accepted, pass their seed")
+
+
+def signs(rng, n: int, k: int, like, dtype):
+    """k Rademacher probes as the columns of an (n, k) block; each column is drawn on its own, so that k probes drawn
+    at once or in groups are the same probes."""
+    library = type(rng).__module__.split(".")[0]
+    if library == "torch":
+        return _torch_signs(rng, n, k, like)
+    if library == "cupy":
+        return (1 - 2 * rng.integers(0, 2, (k, n))).T.astype(dtype)
+    bits = np.stack([np.unpackbits(np.frombuffer(rng.bytes((n + 7) // 8), np.uint8), count=n) for _ in range(k)], 1)
+    return from_host((1 - 2 * bits.astype(np.int8)).astype(np.dtype(dtype).type(0).real.dtype), like, dtype)
+
+
+def gaussians(rng, n: int, k: int, like, dtype):
+    """k standard Gaussian probes as the columns of an (n, k) block (complex: E v v^H = I)."""
+    library = type(rng).__module__.split(".")[0]
+    if library == "torch":
+        import torch
+
+        return torch.randn((k, n), generator=rng, dtype=like.dtype, device=like.device).T
+    if library == "cupy":
+        return rng.standard_normal((k, n)).T.astype(dtype)
+    block = rng.standard_normal((k, n))
+    if np.issubdtype(dtype, np.complexfloating):
+        block = (block + 1j * rng.standard_normal((k, n))) / np.sqrt(2)
+    return from_host(block.T, like, dtype)
+
+
+def _torch_signs(rng, n, k, like):
+    import torch
+
+    bits = torch.randint(0, 2, (k, n), generator=rng, device=like.device)
+    return (1 - 2 * bits).to(like.dtype).T
+
+
+# Memory
+
+
+def chunks(n: int, size: int) -> Iterator[slice]:
+    """Consecutive slices of at most `size` that cover range(n)."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def groups(total: int, bytes_each: float, memory: int | None) -> Iterator[int]:
+    """Sizes of the groups in which `total` vectors of `bytes_each` are processed within `memory` bytes."""
+    limit = max(int((memory or MEMORY) // max(bytes_each, 1)), 1)
+    count = -(-total // limit)
+    for i in range(count):
+        yield total // count + (i < total % count)

@@ -1,0 +1,329 @@
+"""From whatever the caller has to a `LinearOperator`, and back to SciPy.
+
+Stored matrices are looked at once, here: entries of an inexact or foreign dtype, NaN and Inf, and whether the matrix
+equals its conjugate transpose. Opaque operators (SciPy's, or any object with a product) are tested by their products
+at the door of the first estimator, see `_door.py`.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from scipy import sparse
+
+from spectra import _arrays
+from spectra.operators._algebra import Affine
+from spectra.operators._base import LinearOperator
+
+_FLOATS = ("float32", "float64", "complex64", "complex128")
+
+
+def aslinearoperator(A, *, hermitian: bool | None = None, psd: bool | None = None) -> LinearOperator:
+    """A as a `LinearOperator`.
+
+    Parameters
+    ----------
+    A : LinearOperator, array, sparse matrix, or any object with `shape`, `dtype` and `@`
+        NumPy arrays and nested lists, SciPy sparse arrays and matrices, SciPy `LinearOperator`s, torch tensors (dense,
+        CSR, COO), CuPy arrays and sparse matrices, any array of the array API standard. Integers and booleans
+        become float64, half precision becomes float32.
+    hermitian : bool, optional
+        Claim that A equals its conjugate transpose. Default: found out, from the entries of a stored matrix or from
+        products of an opaque operator when an estimator first needs to know. A claim that the entries contradict is
+        refused.
+    psd : bool, optional
+        Claim that A is Hermitian without negative eigenvalues.
+
+    Returns
+    -------
+    LinearOperator
+
+    Raises
+    ------
+    TypeError
+        If A is none of these, or its dtype cannot be converted exactly.
+    ValueError
+        If A is not two-dimensional, holds NaN or Inf, or contradicts the claim.
+
+    Examples
+    --------
+    >>> import numpy as np, spectra
+    >>> A = spectra.aslinearoperator([[2, 1], [1, 2]])
+    >>> A
+    <Dense of shape (2, 2), float64, hermitian>
+    >>> A.shift(1) @ np.array([1.0, 0.0])
+    array([3., 1.])
+    """
+    op = _adapted(A)
+    if psd:
+        hermitian = True
+    if hermitian and isinstance(op, _Stored) and not op.hermitian:
+        raise ValueError(f"the matrix was claimed Hermitian, but differs from its conjugate transpose by up to "
+                         f"{op.asymmetry:.3g}; symmetrise it, e.g. (A + A.T) / 2")
+    if op is A and (hermitian is not None or psd is not None):
+        op = Affine(A, 1.0, 0.0)  # claims are made on a copy, never on the caller's operator
+    if hermitian is not None:
+        op.hermitian = hermitian
+    if psd is not None:
+        op.psd = psd
+    return op
+
+
+def _adapted(A) -> LinearOperator:
+    if isinstance(A, LinearOperator):
+        if A.shape is None or len(A.shape) != 2:
+            raise TypeError(f"{type(A).__name__} must set `shape` to (rows, columns), found {A.shape!r}")
+        return A
+    if isinstance(A, (list, tuple)):
+        A = np.asarray(A)
+    if isinstance(A, np.matrix):
+        A = np.asarray(A)
+    if _arrays.is_array(A):
+        return Dense(A)
+    if sparse.issparse(A):
+        return Sparse(A)
+    library = type(A).__module__.split(".")[0]
+    if library == "torch":
+        return Sparse(_torch_csr(A), _torch_host(A))
+    if library == "cupyx":
+        return Sparse(A.tocsr(), A.tocsr().get())
+    if hasattr(A, "matmat") and hasattr(A, "rmatvec") and library == "scipy":
+        return FromScipy(A)
+    if all(hasattr(A, name) for name in ("shape", "dtype", "__matmul__")):
+        return FromMatmul(A)
+    raise TypeError(f"expected a matrix or an operator (an object with shape, dtype and @), found {type(A).__name__}; "
+                    "wrap a function by subclassing spectra.LinearOperator")
+
+
+class _Stored(LinearOperator):
+    """A matrix whose entries are at hand."""
+
+    _verified = True
+    asymmetry: float = np.inf
+
+    def _claim(self, scale: float):
+        """Set `hermitian` from the entries: equal to the conjugate transpose to rounding."""
+        self.hermitian = False
+        if self.shape[0] == self.shape[1]:
+            self.asymmetry = self._largest_asymmetry()
+            self.hermitian = bool(self.asymmetry <= 8 * _arrays.eps(self.dtype) * scale)
+
+    def todense(self):
+        return self._dense()
+
+
+class Dense(_Stored):
+    """A dense matrix in any array library."""
+
+    def __init__(self, A):
+        _require_matrix(A)
+        A = _with_float_entries(A)
+        super().__init__(A.shape, _arrays.dtype_of(A))
+        self.A, self.like = A, A
+        xp = _arrays.namespace(A)
+        scale = float(xp.max(xp.abs(A))) if 0 not in self.shape else 0.0
+        _require_finite(scale)
+        self._claim(scale)
+
+    def _matmat(self, V):
+        return self.A @ V
+
+    def _adjoint(self):
+        return Dense(_arrays.adjoint(self.A))
+
+    def _dense(self):
+        return self.A
+
+    def diagonal(self):
+        return _arrays.namespace(self.A).linalg.diagonal(self.A)
+
+    def columns(self, indices):
+        xp = _arrays.namespace(self.A)
+        return xp.take(self.A, xp.asarray(np.asarray(indices), device=_arrays.device(self.A)), axis=1)
+
+    def frobenius_norm(self):
+        return _scaled_norm(_arrays.namespace(self.A), self.A)
+
+    def absolute_row_sums(self):
+        xp = _arrays.namespace(self.A)
+        return _arrays.to_host(xp.sum(xp.abs(self.A), axis=1)).astype(float)
+
+    def _largest_asymmetry(self):
+        xp = _arrays.namespace(self.A)
+        parts = [xp.max(xp.abs(self.A[rows, :] - _arrays.adjoint(self.A[:, rows])))
+                 for rows in _arrays.chunks(self.shape[0], 1024)]
+        return max((float(part) for part in parts), default=0.0)
+
+
+class Sparse(_Stored):
+    """A sparse matrix in compressed rows: SciPy's, or another library's with a SciPy copy for its entries."""
+
+    def __init__(self, A, host=None):
+        host = A if host is None else host
+        host = _with_float_entries(_canonical_csr(host))
+        super().__init__(host.shape, host.dtype)
+        self.host = host
+        self.A = host if sparse.issparse(A) else A
+        if self.A is not host:
+            self.like = self.A.values() if hasattr(self.A, "crow_indices") else self.A.data
+        scale = float(np.abs(host.data).max()) if host.nnz else 0.0
+        _require_finite(scale)
+        self._claim(scale)
+
+    def _matmat(self, V):
+        return self.A @ V
+
+    def _adjoint(self):
+        if self.A is not self.host:
+            raise TypeError("the adjoint of a non-Hermitian sparse matrix is available for SciPy's only; convert it")
+        return Sparse(self.A.conj().T)
+
+    def _dense(self):
+        return _arrays.from_host(self.host.toarray(), self.like)
+
+    def diagonal(self):
+        return _arrays.from_host(self.host.diagonal(), self.like)
+
+    def columns(self, indices):
+        return _arrays.from_host(self.host[:, np.asarray(indices)].toarray(), self.like)
+
+    def frobenius_norm(self):
+        return _scaled_norm(np, self.host.data)
+
+    def absolute_row_sums(self):
+        return np.asarray(abs(self.host).sum(1), dtype=float).ravel()
+
+    def _largest_asymmetry(self):
+        difference = self.host - self.host.conj().T
+        return float(np.abs(difference.data).max()) if difference.nnz else 0.0
+
+
+class FromScipy(LinearOperator):
+    """A SciPy `LinearOperator`."""
+
+    def __init__(self, A):
+        super().__init__(A.shape, _float_dtype(A.dtype if A.dtype is not None else float))
+        self.A = A
+
+    def _matmat(self, V):
+        return np.asarray(self.A.matmat(V))
+
+    def _adjoint(self):
+        return FromScipy(self.A.H)
+
+
+class FromMatmul(LinearOperator):
+    """Any object with `shape`, `dtype` and `@`."""
+
+    def __init__(self, A):
+        super().__init__(A.shape, _float_dtype(A.dtype))
+        self.A = A
+        if len(self.shape) != 2:
+            raise ValueError(f"expected an operator with rows and columns, found shape {self.shape}")
+
+    def _matmat(self, V):
+        return self.A @ V
+
+    def _adjoint(self):
+        return FromMatmul(self.A.H) if hasattr(self.A, "H") else super()._adjoint()
+
+
+def to_scipy(op: LinearOperator):
+    """A SciPy `LinearOperator` that moves its vectors to the library of `op` and back."""
+    from scipy.sparse.linalg import LinearOperator as ScipyOperator
+
+    def through(operator):
+        def product(V):
+            V = np.asarray(V)
+            W = operator @ _arrays.from_host(V, operator.like, np.result_type(operator.dtype, V.dtype))
+            return _arrays.to_host(W)
+
+        return product
+
+    def adjoint_product(V):
+        return through(op.H)(V)
+
+    product = through(op)
+    return ScipyOperator(op.shape, dtype=op.dtype, matvec=lambda v: product(v.reshape(-1)), matmat=product,
+                         rmatvec=lambda v: adjoint_product(v.reshape(-1)), rmatmat=adjoint_product)
+
+
+# Entries
+
+
+def _require_matrix(A):
+    if A.ndim != 2:
+        raise ValueError(f"expected a matrix, found an array of shape {tuple(A.shape)}; "
+                         "a vector of eigenvalues becomes an operator with spectra.operators.Diagonal")
+
+
+def _require_finite(scale: float):
+    if not np.isfinite(scale):
+        raise ValueError("the matrix holds NaN or Inf; expected finite entries: find them with numpy.isnan or "
+                         "numpy.isinf and repair the data")
+
+
+def _float_dtype(dtype) -> np.dtype:
+    """The floating dtype that holds `dtype` exactly enough to compute with."""
+    dtype = np.dtype(dtype)
+    if dtype.name in _FLOATS:
+        return dtype
+    if dtype.kind in "biu":
+        return np.dtype(np.float64)
+    if dtype == np.float16:
+        return np.dtype(np.float32)
+    raise TypeError(f"expected real or complex entries in single or double precision, found dtype {dtype}; "
+                    "convert with .astype(numpy.float64)")
+
+
+def _with_float_entries(A):
+    """A in a dtype that products run in; converted only where that is exact."""
+    if not isinstance(A.dtype, np.dtype):  # torch and friends
+        xp = _arrays.namespace(A)
+        return A if xp.isdtype(A.dtype, ("real floating", "complex floating")) else xp.astype(A, xp.float64)
+    target = _float_dtype(A.dtype)
+    if A.dtype == target:
+        return A
+    converted = A.astype(target)
+    if A.dtype.kind in "iu" and A.dtype.itemsize == 8 and (abs(converted) > 2.0**53).max():
+        raise TypeError(f"entries of dtype {A.dtype} beyond 2**53 have no exact float64; divide the matrix by a number")
+    return converted
+
+
+def _canonical_csr(A):
+    """CSR with sorted, unique indices, without touching the caller's matrix."""
+    csr = sparse.csr_array(A)
+    if not csr.has_canonical_format:
+        csr = csr.copy() if csr is A or np.shares_memory(csr.data, getattr(A, "data", csr.data)) else csr
+        csr.sum_duplicates()
+    return csr
+
+
+def _scaled_norm(xp, A) -> float:
+    """Frobenius norm, safe against overflow of the squares."""
+    largest = float(xp.max(xp.abs(A))) if 0 not in A.shape else 0.0
+    if not largest:
+        return 0.0
+    if 1e-100 < largest < 1e100 and A.dtype in (xp.float64, xp.complex128):
+        return float(xp.sqrt(xp.sum(xp.abs(A) ** 2)))
+    entries = np.abs(_arrays.to_host(A)).astype(np.float64)
+    return float(largest * np.sqrt(np.sum((entries / largest) ** 2)))
+
+
+def _torch_csr(A):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Sparse CSR tensor support.*")
+        return A.to_sparse_csr() if A.layout != _torch_layout(A, "sparse_csr") else A
+
+
+def _torch_host(A) -> sparse.csr_array:
+    A = _torch_csr(A.detach())
+    parts = (A.values(), A.col_indices(), A.crow_indices())
+    return sparse.csr_array(tuple(_arrays.to_host(part) for part in parts), shape=tuple(A.shape))
+
+
+def _torch_layout(A, name):
+    import torch
+
+    return getattr(torch, name)

@@ -1,0 +1,187 @@
+"""Operators made of operators: sums, products, shifts, scalings, adjoints; and the diagonal matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spectra import _arrays
+from spectra.operators._base import LinearOperator
+
+
+def _common(operators) -> dict:
+    """What a combination inherits from its parts."""
+    return {
+        "dtype": np.result_type(*(A.dtype for A in operators)),
+        "like": next((A.like for A in operators if A.like is not None), None),
+        "_verified": all(A._verified for A in operators),
+    }
+
+
+class _Combination(LinearOperator):
+    """An operator whose parts are operators."""
+
+    def __init__(self, shape, *operators):
+        self.shape = shape
+        self.operators = operators
+        for name, value in _common(operators).items():
+            setattr(self, name, value)
+
+
+class Affine(_Combination):
+    """``a A + s I``: one class for scaling and for shifting."""
+
+    def __init__(self, A: LinearOperator, a, s):
+        if not (np.isscalar(a) and np.isscalar(s) and np.isfinite(a) and np.isfinite(s)):
+            raise TypeError(f"an operator can be multiplied and shifted by finite numbers, found {a!r} and {s!r}")
+        if s and A.shape[0] != A.shape[1]:
+            raise ValueError(f"shift needs a square operator, found shape {A.shape}")
+        super().__init__(A.shape, A)
+        self.a, self.s = _plain_number(a), _plain_number(s)
+        if isinstance(self.a, complex) or isinstance(self.s, complex):
+            self.dtype = np.result_type(A.dtype, np.complex64)
+        elif self.a >= 0:
+            self.psd = A.psd and self.s >= 0
+            self.lower_bound = None if A.lower_bound is None else self.a * A.lower_bound + self.s
+        self.hermitian = A.hermitian and not isinstance(self.a, complex) and not isinstance(self.s, complex)
+
+    def _matmat(self, V):
+        W = self.operators[0]._product(V)
+        W = self.a * W if self.a != 1 else W
+        return W + self.s * V if self.s else W
+
+    def _step(self, V, U, a, b, c):
+        self._spent += V.shape[1]
+        return self.operators[0]._step(V, U, a * self.a, b + a * self.s, c)
+
+    def _adjoint(self):
+        return Affine(self.operators[0].H, np.conj(self.a), np.conj(self.s))
+
+    def diagonal(self):
+        d = self.operators[0].diagonal()
+        return None if d is None else self.a * d + self.s
+
+    def columns(self, indices):
+        C = self.operators[0].columns(indices)
+        if C is None:
+            return None
+        unit = np.zeros((self.shape[0], len(indices)))
+        unit[np.asarray(indices), np.arange(len(indices))] = 1.0
+        return self.a * C + self.s * _arrays.from_host(unit, self.like, self.dtype)
+
+    def frobenius_norm(self):
+        norm, d = self.operators[0].frobenius_norm(), self.operators[0].diagonal()
+        if norm is None or (self.s and d is None):
+            return None
+        if not self.s:
+            return abs(self.a) * norm
+        trace = complex(_arrays.to_host(d).sum())
+        square = (abs(self.a) * norm) ** 2 + 2 * np.real(np.conj(self.a) * self.s * np.conj(trace))
+        return float(np.sqrt(max(square + self.shape[0] * abs(self.s) ** 2, 0.0)))
+
+
+def _plain_number(x):
+    """`x` as a Python float, or complex where it must be; NumPy scalars would widen float32 blocks."""
+    return complex(x) if np.imag(x) else float(np.real(x))
+
+
+class Sum(_Combination):
+    """``A + B``."""
+
+    def __init__(self, A: LinearOperator, B: LinearOperator):
+        if A.shape != B.shape:
+            raise ValueError(f"a sum needs operators of one shape, found {A.shape} and {B.shape}")
+        super().__init__(A.shape, A, B)
+        self.hermitian = A.hermitian and B.hermitian
+        self.psd = A.psd and B.psd
+
+    def _matmat(self, V):
+        A, B = self.operators
+        return A._product(V) + B._product(V)
+
+    def _adjoint(self):
+        A, B = self.operators
+        return Sum(A.H, B.H)
+
+    def diagonal(self):
+        return _both(*(A.diagonal() for A in self.operators))
+
+    def columns(self, indices):
+        return _both(*(A.columns(indices) for A in self.operators))
+
+
+def _both(x, y):
+    return None if x is None or y is None else x + y
+
+
+class Product(_Combination):
+    """``A B``."""
+
+    def __init__(self, A: LinearOperator, B: LinearOperator):
+        if A.shape[1] != B.shape[0]:
+            raise ValueError(f"a product A @ B needs A.shape[1] == B.shape[0], found {A.shape} and {B.shape}")
+        super().__init__((A.shape[0], B.shape[1]), A, B)
+
+    def _matmat(self, V):
+        A, B = self.operators
+        return A._product(B._product(V))
+
+    def _adjoint(self):
+        A, B = self.operators
+        return Product(B.H, A.H)
+
+
+class Congruence(_Combination):
+    """``D A D`` with a real diagonal matrix D: Hermitian, or positive semi-definite, when A is."""
+
+    def __init__(self, A: LinearOperator, d):
+        super().__init__(A.shape, A)
+        self.d = d
+        self.hermitian, self.psd = A.hermitian, A.psd
+
+    def _matmat(self, V):
+        d = self.d[:, None]
+        return d * self.operators[0]._product(d * V)
+
+    def _adjoint(self):
+        return Congruence(self.operators[0].H, self.d)
+
+    def diagonal(self):
+        d = self.operators[0].diagonal()
+        return None if d is None else self.d * d * self.d
+
+
+class Diagonal(LinearOperator):
+    """The diagonal matrix with the entries `d`, shape (n,).
+
+    Examples
+    --------
+    >>> import numpy as np, spectra
+    >>> spectra.trace(spectra.operators.Diagonal(np.arange(5.0)), matvecs=2, method="hutchinson", rng=0).value
+    10.0
+    """
+
+    _verified = True
+
+    def __init__(self, d):
+        if not _arrays.is_array(d) or d.ndim != 1:
+            raise ValueError("Diagonal needs a one-dimensional array of entries")
+        super().__init__((d.shape[0], d.shape[0]), _arrays.dtype_of(d))
+        entries = _arrays.to_host(d)
+        if not np.all(np.isfinite(entries)):
+            raise ValueError("Diagonal needs finite entries, found NaN or Inf")
+        self.d = d
+        self.like = d
+        self.hermitian = not np.any(np.iscomplex(entries))
+        self.psd = bool(self.hermitian and np.all(entries.real >= 0))
+
+    def _matmat(self, V):
+        return self.d[:, None] * V
+
+    def _adjoint(self):
+        return Diagonal(_arrays.namespace(self.d).conj(self.d))
+
+    def diagonal(self):
+        return self.d
+
+    def frobenius_norm(self):
+        return float(np.linalg.norm(_arrays.to_host(self.d)))

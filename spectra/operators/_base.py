@@ -1,0 +1,189 @@
+"""A matrix known by its products: the one noun that everything else is written for.
+
+An operator must say its `shape` and implement `_matmat(V)` for blocks V of shape (n, k); blocks, because one product
+with sixteen columns is about four times cheaper than sixteen products with one. Everything else has a default.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spectra import _arrays
+
+__all__ = ["LinearOperator"]
+
+
+class LinearOperator:
+    """A matrix known by its products.
+
+    Subclasses set `shape` and implement ``_matmat(V)``, which returns the product with a block V of shape (n, k) and
+    does not write to V. They may claim `hermitian` and `psd`, and may give what they know beyond products:
+    ``_adjoint()``, ``diagonal()``, ``columns(indices)``.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Rows and columns.
+    dtype : numpy.dtype
+        dtype of the products (also of operators on torch or CuPy arrays); default float64.
+    hermitian, psd : bool
+        Claims: equal to its conjugate transpose (None: nobody has said, and products will tell); Hermitian with no
+        negative eigenvalue.
+    like : array or None
+        An array of the library and device that V must have; None is NumPy.
+    lower_bound : float or None
+        A number that no eigenvalue lies below, where one is known (the noise of a kernel matrix, say).
+
+    Examples
+    --------
+    >>> import numpy as np, spectra
+    >>> class Ones(spectra.LinearOperator):
+    ...     hermitian = True
+    ...     shape = (4, 4)
+    ...     def _matmat(self, V):
+    ...         return np.broadcast_to(V.sum(0), V.shape)
+    >>> Ones() @ np.arange(4.0)
+    array([6., 6., 6., 6.])
+    """
+
+    shape: tuple[int, int] = None
+    dtype: np.dtype = np.dtype(float)
+    hermitian: bool | None = None
+    psd: bool = False
+    like = None
+    lower_bound: float | None = None
+    _spent: int = 0
+    _verified: bool = False  # products of an opaque operator are tested once, at the first estimator's door
+
+    def __init__(self, shape=None, dtype=None):
+        if shape is not None:
+            self.shape = tuple(int(s) for s in shape)
+        if dtype is not None:
+            self.dtype = np.dtype(dtype)
+
+    def _matmat(self, V):
+        raise TypeError(f"{type(self).__name__} must implement _matmat(V) for V of shape (n, k)")
+
+    def _adjoint(self) -> LinearOperator:
+        raise TypeError(f"{type(self).__name__} does not know its adjoint; implement _adjoint(), "
+                        "or set hermitian = True if the operator equals its conjugate transpose")
+
+    def diagonal(self):
+        """The diagonal, shape (n,), or None where it takes products to find out."""
+        return None
+
+    def columns(self, indices):
+        """The columns with the given indices, shape (n, len(indices)), or None where it takes products."""
+        return None
+
+    def absolute_row_sums(self):
+        """Sums of the absolute values of each row, on the host, shape (n,), or None (Gershgorin needs them)."""
+        return None
+
+    def frobenius_norm(self) -> float | None:
+        """Frobenius norm, or None where it takes products to find out."""
+        return None
+
+    @property
+    def matvecs(self) -> int:
+        """Products with single columns made so far, counted."""
+        return self._spent
+
+    @property
+    def H(self) -> LinearOperator:
+        """Conjugate transpose."""
+        return self if self.hermitian else self._adjoint()
+
+    def __matmul__(self, V):
+        if isinstance(V, LinearOperator):
+            from spectra.operators._algebra import Product
+
+            return Product(self, V)
+        if not _arrays.is_array(V):
+            V = np.asarray(V)
+        if V.ndim not in (1, 2) or V.shape[0] != self.shape[1]:
+            raise ValueError(f"an operator of shape {self.shape} multiplies arrays of shape ({self.shape[1]},) or "
+                             f"({self.shape[1]}, k), found {tuple(V.shape)}")
+        if V.ndim == 1:
+            return self._product(V[:, None])[:, 0]
+        return self._product(V)
+
+    def _product(self, V):
+        """A V with the count and the shape held to account."""
+        self._spent += V.shape[1]
+        W = self._matmat(V)
+        expected = (self.shape[0], V.shape[1])
+        if not _arrays.is_array(W) or tuple(W.shape) != expected:
+            found = f"shape {tuple(W.shape)}" if hasattr(W, "shape") else f"a {type(W).__name__}"
+            raise ValueError(f"{type(self).__name__}._matmat must return an array of shape {expected}, found {found}")
+        return W
+
+    def _step(self, V, U, a: float, b, c):
+        """One step of a three-term recurrence, W = a A V + b V + c U, with its inner products <V, W> and <W, W>.
+
+        `b` and `c` are numbers or one number a column. Lanczos and Chebyshev ask for nothing else, so an operator that
+        can fuse the product with the combination overrides this.
+        """
+        W = self._product(V)
+        W = a * W if a != 1 else W
+        for factor, block in ((b, V), (c, U)):
+            if block is not None and np.any(factor):
+                W = W + (_arrays.scale_columns(block, factor) if np.ndim(factor) else factor * block)
+        return W, _arrays.column_dots(V, W), _arrays.column_dots(W, W).real
+
+    # Algebra
+
+    def __add__(self, other):
+        from spectra.operators import _algebra, aslinearoperator
+
+        return _algebra.Sum(self, aslinearoperator(other))
+
+    def __radd__(self, other):
+        from spectra.operators import aslinearoperator
+
+        return aslinearoperator(other) + self
+
+    def __sub__(self, other):
+        return self + (-1) * other
+
+    def __neg__(self):
+        return (-1) * self
+
+    def __mul__(self, factor):
+        from spectra.operators._algebra import Affine
+
+        return Affine(self, factor, 0.0)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, factor):
+        return self * (1 / factor)
+
+    def shift(self, s: float) -> LinearOperator:
+        """``A + s I``."""
+        from spectra.operators._algebra import Affine
+
+        return Affine(self, 1.0, s)
+
+    # Conversion
+
+    def todense(self):
+        """The matrix itself, in the operator's array library; n products where the entries are not stored."""
+        xp = _arrays.namespace(self.like)
+        n = self.shape[1]
+        block = max(int(_arrays.MEMORY // (16 * max(n, 1) * self.dtype.itemsize)), 1)
+        parts = []
+        for start in range(0, n, block):
+            unit = np.eye(n, min(block, n - start), -start)
+            parts.append(self._product(_arrays.from_host(unit, self.like, self.dtype)))
+        return xp.concat(parts, axis=1)
+
+    def to_scipy(self):
+        """The operator as a `scipy.sparse.linalg.LinearOperator` on NumPy arrays."""
+        from spectra.operators._adapters import to_scipy
+
+        return to_scipy(self)
+
+    def __repr__(self) -> str:
+        claims = [name for name in ("hermitian", "psd") if getattr(self, name)]
+        return f"<{type(self).__name__} of shape {self.shape}, {', '.join([str(self.dtype), *claims])}>"
