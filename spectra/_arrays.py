@@ -79,7 +79,7 @@ def column_dots(U, V) -> np.ndarray:
         return total
     xp = namespace(U)
     wide = xp.complex128 if xp.isdtype(U.dtype, "complex floating") else xp.float64
-    parts = [xp.astype(xp.vecdot(U[rows, :], V[rows, :], axis=0), wide) for rows in chunks(U.shape[0], 16 * _CHUNK)]
+    parts = [xp.astype(xp.vecdot(U[rows, :], V[rows, :], axis=-2), wide) for rows in chunks(U.shape[0], 16 * _CHUNK)]
     return to_host(sum(parts[1:], start=parts[0]))
 
 

@@ -1,0 +1,242 @@
+"""Lanczos tridiagonalisation of a Hermitian operator, from many start vectors at once.
+
+For each column v the recurrence
+
+    beta_j q_{j+1} = A q_j - alpha_j q_j - beta_{j-1} q_{j-1},    q_1 = v / |v|,
+
+gives an orthonormal Q and a tridiagonal T with A Q = Q T + beta_m q_{m+1} e_m'. Columns share products, nothing else.
+An exact invariant subspace (beta_j = 0) is success: that column stops, and its T is all there is to know.
+
+References: Lanczos, J. Res. NBS 45 (1950), doi 10.6028/jres.045.026; Parlett, The Symmetric Eigenvalue Problem (1998).
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from spectra import _arrays
+from spectra.operators import LinearOperator
+from spectra.operators._door import enter
+
+_SAFE_EXPONENT = {4: 20, 8: 200}  # |log2| of product sizes whose squares are far from overflow, by bytes of a real
+
+
+def lanczos(A, V, steps: int, *, basis: bool = False):
+    """Lanczos tridiagonalisation ``A Q = Q T + residual`` from every column of V.
+
+    Parameters
+    ----------
+    A : operator, Hermitian of order n
+        Anything `aslinearoperator` accepts.
+    V : array, shape (n, k) or (n,)
+        Start vectors; they need not be normalised.
+    steps : int
+        Number of steps m; more than n are never made.
+    basis : bool
+        Whether to return the basis.
+
+    Returns
+    -------
+    alpha : ndarray, shape (k, m)
+        Diagonals of T, one row a column of V.
+    beta : ndarray, shape (k, m - 1)
+        Off-diagonals of T. Where column i found an invariant subspace after j steps, ``beta[i, j-1]`` is 0 and the
+        rest of its row is padding: zeros in beta, ``alpha[i, 0]`` in alpha, zeros in Q.
+    Q : array, shape (k, n, m), or None
+        Orthonormal bases, in the library of V.
+
+    Raises
+    ------
+    ValueError
+        If A is not Hermitian, a start vector is zero, or a product is not finite.
+
+    Notes
+    -----
+    k products a step. Full reorthogonalisation, twice, costs 8 n m^2 k operations and n m k numbers of memory; see
+    `LanczosRun` for the variant without, and for saving a run and resuming it.
+
+    Examples
+    --------
+    >>> import numpy as np, spectra
+    >>> alpha, beta, Q = spectra.lanczos(np.diag([1.0, 2.0, 3.0]), np.ones(3), 3)
+    >>> alpha.round(12), beta.round(12)
+    (array([[2., 2., 2.]]), array([[0.81649658, 0.57735027]]))
+    """
+    run = LanczosRun(A, V)
+    run.advance(min(int(steps), run.A.shape[0]))
+    return run.alpha, run.beta[:, :-1], run.basis() if basis else None
+
+
+class LanczosRun:
+    """A Lanczos recurrence that can be advanced, looked at, saved and resumed.
+
+    Parameters
+    ----------
+    A : operator, Hermitian of order n
+    V : array, shape (n, k) or (n,)
+        Start vectors.
+    reorthogonalize : bool
+        Against the whole basis, twice a step (kept: n m k numbers). Without it only the last two blocks are kept;
+        copies of converged eigenvalues appear, which slows the quadrature down but leaves it right.
+
+    Attributes
+    ----------
+    alpha, beta : ndarray, shape (k, m)
+        Coefficients so far; ``beta[:, m-1]`` is the norm of the residual.
+    norms : ndarray, shape (k,)
+        Norms of the start vectors.
+    broken : ndarray of bool, shape (k,)
+        Columns that ended in an invariant subspace.
+
+    Examples
+    --------
+    >>> import numpy as np, spectra
+    >>> run = spectra.krylov.LanczosRun(np.diag([1.0, 2.0, 3.0]), np.ones(3))
+    >>> run.advance(2)
+    >>> run.advance(1)
+    >>> run.alpha.round(12), run.broken
+    (array([[2., 2., 2.]]), array([ True]))
+    """
+
+    def __init__(self, A, V, *, reorthogonalize: bool = True, check: bool = True):
+        self.A = enter(A, "Lanczos", check=check)
+        self.reorthogonalize = reorthogonalize
+        V = _arrays.namespace(V).reshape(V, (V.shape[0], -1)) if V.ndim == 1 else V
+        if V.shape[0] != self.A.shape[0] or V.shape[1] == 0:
+            raise ValueError(f"start vectors must have shape ({self.A.shape[0]}, k), k > 0, found {tuple(V.shape)}")
+        self.norms = _arrays.column_norms(V)
+        if not np.all(np.isfinite(self.norms)) or not np.all(self.norms > 0):
+            raise ValueError(f"start vectors must be finite and not zero, found norms {self.norms}")
+        self._q = _arrays.scale_columns(V, 1 / self.norms)
+        self._q_before = None
+        self._scale = None
+        self._alpha, self._beta = [], []
+        self._basis = None
+        self.broken = np.zeros(V.shape[1], dtype=bool)
+        self._size = np.zeros(V.shape[1])  # norm of each T so far, against which a beta counts as zero
+
+    @property
+    def steps(self) -> int:
+        """Steps made."""
+        return len(self._alpha)
+
+    @property
+    def alpha(self) -> np.ndarray:
+        return (self._scale or 1.0) * np.array(self._alpha).T.reshape(len(self.norms), -1)
+
+    @property
+    def beta(self) -> np.ndarray:
+        return (self._scale or 1.0) * np.array(self._beta).T.reshape(len(self.norms), -1)
+
+    def basis(self):
+        """Orthonormal bases, shape (k, n, m); needs `reorthogonalize`."""
+        if self._basis is None:
+            raise ValueError("the basis was not kept; start the run with reorthogonalize=True")
+        return _arrays.namespace(self._basis).matrix_transpose(self._basis[:, : self.steps, :])
+
+    def advance(self, steps: int) -> None:
+        """Make `steps` more steps; k products each, none once every column is broken."""
+        for _ in range(steps):
+            if self.broken.all():
+                self._alpha.append(self._alpha[0])
+                self._beta.append(np.zeros_like(self.norms))
+            else:
+                self._one_step()
+
+    def _one_step(self):
+        q = self._q
+        if self.reorthogonalize:
+            self._keep(q)
+        w = self._product()
+        alpha = _arrays.column_dots(q, w).real
+        w = w - _arrays.scale_columns(q, alpha)
+        if self.reorthogonalize:
+            w = self._orthogonal(self._orthogonal(w))
+        beta = _arrays.column_norms(w)
+        if not np.all(np.isfinite(alpha) & np.isfinite(beta)):
+            raise ValueError(f"product {self.steps + 1} of the Lanczos recurrence returned NaN or Inf; "
+                             "expected finite numbers from the operator")
+        self._record(alpha, beta)
+        inverse = np.where(self.broken, 0.0, 1 / np.where(self.broken, 1.0, beta))
+        self._q_before, self._q = q, _arrays.scale_columns(w, inverse)
+
+    def _product(self):
+        """(A q - beta q_before) / scale, with a power of two for scale so that squares of entries cannot overflow."""
+        if self._scale is None:
+            w = self.A @ self._q
+            self._scale = power_of_two(w)
+            return w / self._scale if self._scale != 1 else w
+        return self.A._step(self._q, self._q_before, 1 / self._scale, 0.0, -self._beta[-1])[0]
+
+    def _record(self, alpha, beta):
+        n = self.A.shape[0]
+        previous = self._beta[-1] if self._beta else 0.0
+        self._size = np.maximum(self._size, abs(alpha) + beta + previous)
+        tolerance = _arrays.eps(self.A.dtype) * np.sqrt(n) * self._size
+        was_broken = self.broken
+        self.broken = was_broken | (beta <= tolerance)
+        if self.reorthogonalize and self.steps + 1 >= n:
+            self.broken[:] = True
+        self._alpha.append(np.where(was_broken, self._alpha[0] if self._alpha else alpha, alpha))
+        self._beta.append(np.where(self.broken, 0.0, beta))
+
+    def _keep(self, q):
+        xp, j = _arrays.namespace(q), self.steps
+        if self._basis is None or j == self._basis.shape[1]:
+            grown = _arrays.empty((len(self.norms), max(2 * j, 16), q.shape[0]), q, self.A.dtype)
+            if j:
+                grown[:, :j, :] = self._basis
+            self._basis = grown
+        self._basis[:, j, :] = xp.matrix_transpose(q)
+
+    def _orthogonal(self, w):
+        """w less its projection on the basis, column by column."""
+        xp = _arrays.namespace(w)
+        Q = self._basis[:, : self.steps + 1, :]
+        columns = xp.matrix_transpose(w)[:, :, None]
+        coefficients = xp.matmul(xp.conj(Q) if xp.isdtype(Q.dtype, "complex floating") else Q, columns)
+        projection = xp.matmul(xp.matrix_transpose(coefficients), Q)[:, 0, :]
+        return w - xp.matrix_transpose(projection)
+
+    # A run on disk
+
+    def save(self, path) -> None:
+        """Write the state to one `.npz` file; `load` continues to the same digits."""
+        arrays = {"q": self._q, "q_before": self._q_before, "basis": self._basis}
+        if self._basis is not None:
+            arrays["basis"] = self._basis[:, : self.steps, :]
+        held = {name: _arrays.to_host(x) for name, x in arrays.items() if x is not None}
+        held |= {"alpha": np.array(self._alpha), "beta": np.array(self._beta), "norms": self.norms,
+                 "broken": self.broken, "size": self._size}
+        header = {"n": self.A.shape[0], "scale": self._scale, "reorthogonalize": self.reorthogonalize}
+        with open(path, "wb") as file:
+            np.savez(file, header=np.array(json.dumps(header)), **held)
+
+    @classmethod
+    def load(cls, path, A) -> LanczosRun:
+        """Continue a saved run with the operator it belongs to."""
+        with np.load(path, allow_pickle=False) as file:
+            header, held = json.loads(str(file["header"])), {k: file[k] for k in file.files if k != "header"}
+        run = cls.__new__(cls)
+        run.A = enter(A, "Lanczos")
+        if run.A.shape[0] != header["n"]:
+            raise ValueError(f"the saved run belongs to an operator of order {header['n']}, found {run.A.shape[0]}")
+        run.reorthogonalize, run._scale = header["reorthogonalize"], header["scale"]
+        run.norms, run.broken, run._size = held["norms"], held["broken"], held["size"]
+        run._alpha, run._beta = list(held["alpha"]), list(held["beta"])
+        for name in ("q", "q_before", "basis"):
+            block = held.get(name)
+            setattr(run, f"_{name}", None if block is None else _arrays.from_host(block, run.A.like))
+        return run
+
+
+def power_of_two(w) -> float:
+    """1, or the power of two nearest the largest entry of w where its square would leave the range of the dtype."""
+    largest = float(_arrays.namespace(w).max(abs(w)))
+    if largest == 0 or not np.isfinite(largest):
+        return 1.0
+    exponent = int(np.round(np.log2(largest)))
+    safe = _SAFE_EXPONENT[_arrays.dtype_of(w).type(0).real.dtype.itemsize]
+    return 1.0 if abs(exponent) <= safe else 2.0**exponent
