@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse
 
+from spectra._optional import require
+
 __all__ = ["READERS", "Arcs", "read_bytes", "read_file", "read_graph", "simple_graph"]
 
 
@@ -83,7 +85,9 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
         if name.endswith(".gz"):
             return gzip.decompress(data), Path(name.removesuffix(".gz")).suffix
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise ValueError(f"{path}: expected gzip data, found a file that does not open ({error}); fetch it again") from error
+        raise ValueError(
+            f"{path}: expected gzip data, found a file that does not open ({error}); fetch it again"
+        ) from error
     return data, path.suffix.lower()
 
 
@@ -151,11 +155,15 @@ def _read_matrix_market(data: bytes, path: Path) -> Any:
     header = data.partition(b"\n")[0].decode("latin-1").lower().split()
     if len(header) != 5 or header[0] not in ("%%matrixmarket", "%matrixmarket"):
         found = " ".join(header)[:60]
-        raise ValueError(f"{path}: expected a first line '%%MatrixMarket matrix ...', found {found!r}; is it another format?")
+        raise ValueError(
+            f"{path}: expected a first line '%%MatrixMarket matrix ...', found {found!r}; is it another format?"
+        )
     try:
         matrix = mmread(io.BytesIO(data))
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{path}: expected a MatrixMarket file, found one that breaks off or errs ({error})") from error
+        raise ValueError(
+            f"{path}: expected a MatrixMarket file, found one that breaks off or errs ({error})"
+        ) from error
     if header[3] == "pattern":
         _check_matrix(matrix, path)
         return Arcs(matrix.row, matrix.col, None, matrix.shape[0], directed=header[4] == "general")
@@ -166,14 +174,18 @@ def _read_npz(data: bytes, path: Path) -> scipy.sparse.csr_array:
     try:
         return scipy.sparse.csr_array(scipy.sparse.load_npz(io.BytesIO(data)))
     except Exception as error:  # zip, pickle, missing arrays, unknown format: SciPy has no common class for them
-        raise ValueError(f"{path}: expected a matrix written by scipy.sparse.save_npz, found otherwise ({error})") from error
+        raise ValueError(
+            f"{path}: expected a matrix written by scipy.sparse.save_npz, found otherwise ({error})"
+        ) from error
 
 
 def _read_npy(data: bytes, path: Path) -> np.ndarray:
     try:
         return np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: expected a numeric array written by numpy.save, found otherwise ({error})") from error
+        raise ValueError(
+            f"{path}: expected a numeric array written by numpy.save, found otherwise ({error})"
+        ) from error
 
 
 def _read_edges(data: bytes, path: Path) -> Arcs:
@@ -210,7 +222,9 @@ def _columns(data: bytes, path: Path) -> int:
     sizes = np.unique(counts[counts > 0])
     if len(sizes) != 1 or sizes[0] not in (2, 3):
         found = f"lines with {', '.join(map(str, sizes[:4]))} words" if len(sizes) else "no edge"
-        raise ValueError(f"{path}: expected lines 'node node' or 'node node weight', found {found}; is it another format?")
+        raise ValueError(
+            f"{path}: expected lines 'node node' or 'node node weight', found {found}; is it another format?"
+        )
     return int(sizes[0])
 
 
@@ -221,7 +235,9 @@ def _numbers(data: bytes, dtype, path: Path) -> np.ndarray:
             return np.fromstring(data, dtype=dtype, sep=" ")
         except (ValueError, DeprecationWarning):
             kind = "whole numbers" if dtype is np.int64 else "numbers"
-            raise ValueError(f"{path}: expected {kind} only, found {_stranger(data, dtype)}; is it another format?") from None
+            raise ValueError(
+                f"{path}: expected {kind} only, found {_stranger(data, dtype)}; is it another format?"
+            ) from None
 
 
 def _stranger(data: bytes, dtype) -> str:
@@ -236,10 +252,7 @@ def _stranger(data: bytes, dtype) -> str:
 
 
 def _read_gml(data: bytes, path: Path) -> Arcs:
-    try:
-        import networkx
-    except ImportError as error:
-        raise ImportError("GML files need networkx; install it with: pip install 'spectra-operators[graphs]'") from error
+    networkx = require("networkx", "graphs", "reading GML files")
     try:
         graph: Any = networkx.parse_gml(data.decode("latin-1").splitlines(), label="id")
     except (networkx.NetworkXError, ValueError, KeyError, TypeError) as error:
