@@ -24,7 +24,7 @@ import scipy.sparse
 
 from spectra._optional import require
 
-__all__ = ["READERS", "Arcs", "read_bytes", "read_file", "read_graph", "simple_graph"]
+__all__ = ["READERS", "Arcs", "networkx_arcs", "read_bytes", "read_file", "read_graph", "simple_graph"]
 
 
 class Arcs(NamedTuple):
@@ -257,12 +257,17 @@ def _read_gml(data: bytes, path: Path) -> Arcs:
         graph: Any = networkx.parse_gml(data.decode("latin-1").splitlines(), label="id")
     except (networkx.NetworkXError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected a GML graph, found otherwise ({error})") from error
+    return networkx_arcs(graph, path)
+
+
+def networkx_arcs(graph, source: object = "graph") -> Arcs:
+    """Arcs of a networkx graph, nodes numbered in its own order; weighted where every edge has a weight."""
     index = {node: i for i, node in enumerate(graph)}
     ends = np.array([(index[u], index[v]) for u, v in graph.edges()], dtype=np.int64).reshape(-1, 2)
-    return Arcs(ends[:, 0], ends[:, 1], _gml_weights(graph, path), len(index), directed=graph.is_directed())
+    return Arcs(ends[:, 0], ends[:, 1], _edge_weights(graph, source), len(index), directed=graph.is_directed())
 
 
-def _gml_weights(graph, path: Path) -> np.ndarray | None:
+def _edge_weights(graph, source) -> np.ndarray | None:
     """Edge attribute "weight", or "value" as in Newman's collection, where every edge has it."""
     for key in ("weight", "value"):
         values = [data.get(key) for *_, data in graph.edges(data=True)]
@@ -270,7 +275,7 @@ def _gml_weights(graph, path: Path) -> np.ndarray | None:
             try:
                 return np.array(values, dtype=np.float64)
             except ValueError:
-                raise ValueError(f"{path}: expected numbers as the edges' {key!r}, found {values[0]!r}") from None
+                raise ValueError(f"{source}: expected numbers as the edges' {key!r}, found {values[0]!r}") from None
     return None
 
 

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse
 
-from spectra._formats import Arcs, read_bytes, read_file, read_graph, simple_graph
+from spectra._formats import networkx_arcs, read_bytes, read_file, read_graph, simple_graph
 from spectra._optional import require
 
 __all__ = ["Images", "Table", "info", "labels", "load", "names", "path"]
@@ -193,11 +193,8 @@ def _graph(name: str, entry: dict, symmetrize: bool, weighted: bool) -> scipy.sp
     if entry.get("directed") and not symmetrize:
         raise ValueError(f"{name!r} is a directed graph; pass symmetrize=True to ignore the directions of its edges")
     if "package" in entry:
-        graph = _from_package(name, entry)
-        index = {node: i for i, node in enumerate(graph)}
-        rows, cols, weights = zip(*((index[u], index[v], w) for u, v, w in graph.edges(data="weight", default=1.0)))
-        arcs = Arcs(np.array(rows), np.array(cols), np.array(weights) if weighted else None, len(index), directed=False)
-        matrix = simple_graph(arcs, source=name)
+        arcs = networkx_arcs(_from_package(name, entry), name)
+        matrix = simple_graph(arcs if weighted else arcs._replace(weights=None), source=name)
     else:
         # An undirected set may be published as arcs in one direction or both: its edges are its pairs either way.
         matrix = read_graph(path(name), symmetrize=True, weighted=weighted)
