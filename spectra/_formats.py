@@ -13,7 +13,6 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
-import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -189,66 +188,40 @@ def _read_npy(data: bytes, path: Path) -> np.ndarray:
 
 
 def _read_edges(data: bytes, path: Path) -> Arcs:
-    """Lines "node node" or "node node weight", whole numbers of any range; # and % begin comment lines."""
-    data = _without_comments(data)
-    columns = _columns(data, path)
-    table = _numbers(data, np.int64 if columns == 2 else np.float64, path).reshape(-1, columns)
-    ends, weights = table[:, :2], table[:, 2] if columns == 3 else None
-    # Beyond 2⁵³ a float64 skips whole numbers, and two nodes of a weighted list would become one.
-    limit = np.iinfo(np.int64).max if columns == 2 else 2**53
-    if not np.all((ends >= 0) & (ends < limit) & (ends == np.floor(ends))):
-        raise ValueError(f"{path}: expected nodes numbered by whole numbers >= 0, found others; renumber the nodes")
-    nodes, positions = np.unique(ends.astype(np.int64), return_inverse=True)
-    positions = positions.reshape(-1, 2)
-    return Arcs(positions[:, 0], positions[:, 1], weights, len(nodes), directed=None)
-
-
-def _without_comments(data: bytes) -> bytes:
-    """`data` without comment lines; the common case, a few at the head, costs no pass over the lines."""
-    while data.startswith((b"#", b"%")):
-        data = data.partition(b"\n")[2]
-    if b"#" in data or b"%" in data:
-        data = b"\n".join(line for line in data.split(b"\n") if not line.lstrip().startswith((b"#", b"%")))
-    return data
-
-
-def _columns(data: bytes, path: Path) -> int:
-    """How many numbers a line holds, the same on all lines that hold any: 2 or 3."""
-    text = np.frombuffer(data, dtype=np.uint8)
-    blank = text <= ord(" ")
-    starts = np.flatnonzero(~blank & np.concatenate(([True], blank[:-1])))
-    ends = np.append(np.flatnonzero(text == ord("\n")), len(text))
-    counts = np.diff(np.searchsorted(starts, ends), prepend=0)
-    sizes = np.unique(counts[counts > 0])
-    if len(sizes) != 1 or sizes[0] not in (2, 3):
-        found = f"lines with {', '.join(map(str, sizes[:4]))} words" if len(sizes) else "no edge"
+    """Lines "node node" or "node node weight", whole numbers of any range; # or % begins a comment."""
+    comments = "%" if data.lstrip().startswith(b"%") else "#"
+    table = _table(data, comments, path)
+    ends, weights = table[:, :2], table[:, 2] if table.shape[1] == 3 else None
+    # Beyond 2⁵³ float64 skips whole numbers: two nodes of a weighted list would become one.
+    if not np.all((ends >= 0) & (ends < 2**53) & (ends == np.floor(ends))):
         raise ValueError(
-            f"{path}: expected lines 'node node' or 'node node weight', found {found}; is it another format?"
+            f"{path}: expected nodes numbered by whole numbers from 0 to 2^53, found others; renumber them"
         )
-    return int(sizes[0])
+    nodes, ends = _renumber(ends.astype(np.int64))
+    return Arcs(ends[:, 0], ends[:, 1], weights, nodes, directed=None)
 
 
-def _numbers(data: bytes, dtype, path: Path) -> np.ndarray:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)  # NumPy's way to say that it met a word that is no number
-        try:
-            return np.fromstring(data, dtype=dtype, sep=" ")
-        except (ValueError, DeprecationWarning):
-            kind = "whole numbers" if dtype is np.int64 else "numbers"
-            raise ValueError(
-                f"{path}: expected {kind} only, found {_stranger(data, dtype)}; is it another format?"
-            ) from None
+def _table(data: bytes, comments: str, path: Path) -> np.ndarray:
+    """The numbers of an edge list, 2 or 3 columns: whole, unless a third column of weights makes them float64."""
+    text = data.decode("latin-1")
+    first = next((words for line in io.StringIO(text) if (words := line.partition(comments)[0].split())), [])
+    if len(first) not in (2, 3):
+        found = f"{len(first)} words in the first line" if first else "no edge"
+        raise ValueError(f"{path}: expected lines 'node node' or 'node node weight', found {found}; is it such a list?")
+    try:
+        return np.loadtxt(io.StringIO(text), np.int64 if len(first) == 2 else np.float64, comments=comments, ndmin=2)
+    except ValueError as error:
+        raise ValueError(f"{path}: expected numbers, {len(first)} in every line, found otherwise ({error})") from error
 
 
-def _stranger(data: bytes, dtype) -> str:
-    """The first word of `data` that is no number, and its line, for the error message."""
-    for number, line in enumerate(data.split(b"\n"), 1):
-        for word in line.split():
-            try:
-                np.array(word.decode("latin-1")).astype(dtype)
-            except (ValueError, OverflowError):
-                return f"{word.decode('latin-1')[:40]!r} in line {number} (comments not counted)"
-    return "a word that cannot be read"
+def _renumber(ends: np.ndarray) -> tuple[int, np.ndarray]:
+    """How many different nodes there are, and `ends` with the nodes numbered 0, 1, ... in their order."""
+    if ends.max() > 8 * ends.size:  # too sparse for a table of all numbers
+        nodes, positions = np.unique(ends, return_inverse=True)
+        return len(nodes), positions.reshape(ends.shape)
+    present = np.zeros(ends.max() + 1, dtype=bool)
+    present[ends] = True
+    return np.count_nonzero(present), (np.cumsum(present) - 1)[ends]
 
 
 def _read_gml(data: bytes, path: Path) -> Arcs:
