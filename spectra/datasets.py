@@ -159,7 +159,7 @@ def labels(name: str) -> np.ndarray:
     Examples
     --------
     >>> from spectra import datasets
-    >>> datasets.labels("karate").max() + 1
+    >>> int(datasets.labels("karate").max()) + 1
     2
     """
     entry = _entry(name)
