@@ -221,7 +221,7 @@ def _renumber(ends: np.ndarray) -> tuple[int, np.ndarray]:
         return len(nodes), positions.reshape(ends.shape)
     present = np.zeros(ends.max() + 1, dtype=bool)
     present[ends] = True
-    return np.count_nonzero(present), (np.cumsum(present) - 1)[ends]
+    return int(np.count_nonzero(present)), (np.cumsum(present) - 1)[ends]
 
 
 def _read_gml(data: bytes, path: Path) -> Arcs:

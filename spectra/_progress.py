@@ -9,7 +9,9 @@ __all__ = ["track"]
 
 
 @contextmanager
-def track(progress: bool | Callable[[int, int], object], total: int, label: str = "") -> Iterator[Callable[..., object]]:
+def track(
+    progress: bool | Callable[[int, int], object], total: int, label: str = ""
+) -> Iterator[Callable[..., object]]:
     """Yield ``advance(n=1)``, to be called as work is done.
 
     Parameters
