@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import array_api_compat
+import array_api_compat.numpy
 import numpy as np
 from array_api_compat import device, is_array_api_obj, is_cupy_array, is_numpy_array, is_torch_array
 

@@ -24,6 +24,8 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from scipy.special import stdtrit
 
+from spectra._controls import Control, controlled
+
 __all__ = ["ConvergenceWarning", "Estimate", "SpectralDensity"]
 
 
@@ -85,7 +87,8 @@ class Estimate:
             raise ValueError(f"level must lie strictly between 0 and 1, found {level!r}; 0.95 is customary")
         lo, hi = self.bias or (0.0, 0.0)
         half = self.half_width(level)
-        return self.value + lo - half, self.value + hi + half
+        ends = self.value + lo - half, self.value + hi + half
+        return ends if np.ndim(self.value) else (float(ends[0]), float(ends[1]))
 
     def half_width(self, level: float = 0.95):
         """Half the width of the statistical part of the interval, ``t * stderr``."""
@@ -179,6 +182,10 @@ class SpectralDensity:
         interval) each bounds the integral on the other side of the Gauss rule.
     exact : bool
         The rule integrates every function exactly for its probes (the recurrence ended in an invariant subspace).
+    complete : bool
+        The rule is the spectral measure itself, not that of random probes: integrals have no statistical error.
+    controls : sequence of Control, optional
+        Control variates that lower the variance of `sum` and `count`.
     log_series : ndarray, optional
         Chebyshev coefficients on `support` of the logarithm of a continuous density, where there is one.
     details : mapping, optional
@@ -194,16 +201,18 @@ class SpectralDensity:
     """
 
     def __init__(self, nodes, weights, size, *, support=None, matvecs=0, seed=None, method="", coarse=(),
-                 brackets=(), exact=False, log_series=None, details=None):
+                 brackets=(), exact=False, complete=False, controls=(), log_series=None, details=None):
         self._rule = _rule(nodes, weights)
         self.size = int(size)
         self.matvecs = int(matvecs)
         self.seed = seed
         self.method = method
-        self.exact = bool(exact)
+        self.exact = bool(exact or complete)
+        self.complete = bool(complete)
         self.details = MappingProxyType(dict(details or {}))
         self._coarse = tuple(_rule(*r) for r in coarse)
         self._brackets = tuple(_rule(*r) for r in brackets)
+        self._controls = tuple(controls)
         self.log_series = None if log_series is None else np.asarray(log_series, dtype=float)
         inside = self.nodes
         lo, hi = (inside[0], inside[-1]) if support is None else support
@@ -248,29 +257,15 @@ class SpectralDensity:
         """Average of `f` over the spectrum, ``(1/n) tr f(A) ~ sum_j w_j f(theta_j)``; `f` acts on arrays."""
         return _integrals(self._rule, f).mean()
 
-    def sum(self, f: Callable, *, known: Mapping[int, float] | None = None) -> Estimate:
-        """Estimate of ``tr f(A) = sum_i f(lambda_i)``.
+    def sum(self, f: Callable) -> Estimate:
+        """Estimate of ``tr f(A) = sum_i f(lambda_i)``; `f` acts on arrays of eigenvalues.
 
-        Parameters
-        ----------
-        f : callable
-            Acts on arrays of eigenvalues.
-        known : mapping {1: tr A, 2: tr A^2}, optional
-            Exact power sums. The least-squares fit ``a + b x + c x^2`` of `f` under this very measure is integrated
-            with them, and only its remainder by the probes: a control variate whose coefficients cannot overfit a
-            few probes.
-
-        Returns
-        -------
-        Estimate
-            The standard error is that of the mean over probes. The bias bracket is the quadrature's: between Gauss
-            and Gauss-Radau where the end of the spectrum is known, otherwise extrapolated from rules of lower depth.
+        The standard error is that of the mean over probes, after control variates where the run left any. The bias
+        bracket is the quadrature's: between Gauss and Gauss-Radau where the end of the spectrum is known, otherwise
+        extrapolated from rules of lower depth.
         """
-        fit = _power_fit(self._averaged(), f, sorted(known)) if known else {}
-        values = _integrals(self._rule, f)
-        for power, coefficient in fit.items():
-            values = values - coefficient * (_integrals(self._rule, _Power(power)) - known[power] / self.size)
-        return self._estimate(self.size * values, self._bias(f))
+        samples = controlled(self.size * _integrals(self._rule, f), self._controls, f)
+        return self._estimate(samples, self._bias(f))
 
     def moment(self, k: int) -> Estimate:
         """Estimate of the power moment ``(1/n) tr A^k``; an m-point Gauss rule is exact to order 2m - 1."""
@@ -286,26 +281,49 @@ class SpectralDensity:
             raise ValueError(f"count needs a <= b, found a={a!r}, b={b!r}; exchange them")
         if self.log_series is not None:
             return self._estimate(self.size * self._masses(a, b), None)
-        nodes, weights = self._rule
-        values = np.where((nodes >= a) & (nodes <= b), weights, 0.0).sum(1)
-        return self._estimate(self.size * values, self._count_bias(a, b))
+        def inside(x):
+            return ((x >= a) & (x <= b)).astype(float)
+
+        samples = controlled(self.size * _integrals(self._rule, inside), self._controls, inside)
+        return self._estimate(samples, self._count_bias(a, b))
 
     def _estimate(self, values: np.ndarray, bias) -> Estimate:
         """Mean and standard error of one value for each probe."""
         values = np.asarray(values, dtype=float)
-        stderr = standard_error(values)
+        stderr = 0.0 if self.complete else standard_error(values)
         return Estimate(float(values.mean()), stderr, bias, self.matvecs, len(values), self.seed, self.method)
 
     def _bias(self, f):
         """Bracket of quadrature error of tr f(A), from the Radau rules or from how the coarse rules converge."""
-        if self.exact or not (self._coarse or self._brackets):
+        if not self.exact and not (self._coarse or self._brackets):
             return None
         fine = _integrals(self._rule, f).mean()
-        if self._brackets:
-            ends = [0.0] + [_integrals(r, f).mean() - fine for r in self._brackets]
-            return self.size * min(ends), self.size * max(ends)
-        lo, hi = remaining_change(*[_integrals(r, f).mean() for r in self._coarse], fine)
-        return self.size * lo, self.size * hi
+        if self.exact:
+            lo = hi = 0.0
+        else:
+            lo, hi = remaining_change(*[_integrals(r, f).mean() for r in self._coarse], fine)
+            lo, hi = self._narrowed(f, fine, lo, hi)
+        rounding = self._rounding(f)
+        return self.size * (lo - rounding), self.size * (hi + rounding)
+
+    def _narrowed(self, f, fine, lo, hi):
+        """The bracket [lo, hi] cut by Gauss-Radau: its rule errs on the other side if derivatives alternate in sign."""
+        for nodes, weights in self._brackets:
+            with np.errstate(all="ignore"):
+                gap = float((np.asarray(f(nodes), dtype=float) * weights).sum(1).mean() - fine)
+            if not np.isfinite(gap):
+                continue
+            low, high = (min(gap, 0.0), max(gap, 0.0)) if f in _ALTERNATING else (-abs(gap), abs(gap))
+            lo, hi = max(lo, low), min(hi, high)
+        return (lo, hi) if lo <= hi else (min(lo, hi, 0.0), max(lo, hi, 0.0))
+
+    def _rounding(self, f) -> float:
+        """Change of (1/n) tr f(A) when eigenvalues move by the rounding errors of a Lanczos recurrence."""
+        nodes, weights = self._averaged()
+        precision = self.details.get("precision", np.finfo(float).eps)
+        with np.errstate(all="ignore"):
+            change = np.abs(f(nodes + 4 * precision * np.abs(nodes).max()) - f(nodes))
+        return float(np.where(np.isfinite(change), change, 0.0) @ weights)
 
     def _count_bias(self, a, b):
         if self.exact or not self._coarse:
@@ -410,15 +428,7 @@ class SpectralDensity:
         seeds = _seeds(self) + _seeds(other)
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"merge needs different seeds, found {seeds}; the same seed gives the same probes")
-        if len(self._coarse) != len(other._coarse) or len(self._brackets) != len(other._brackets):
-            raise ValueError("merge needs two runs with the same kind of bias bracket; run both with the same options")
-        lo, hi = zip(self.support, other.support, strict=True)
-        return SpectralDensity(
-            *_stack(self._rule, other._rule), self.size, support=(min(lo), max(hi)),
-            matvecs=self.matvecs + other.matvecs, seed=seeds, method=self.method,
-            coarse=[_stack(a, b) for a, b in zip(self._coarse, other._coarse, strict=True)],
-            brackets=[_stack(a, b) for a, b in zip(self._brackets, other._brackets, strict=True)],
-            exact=self.exact and other.exact)
+        return joined(self, other, seeds)
 
     def save(self, path) -> None:
         """Write the density to one `.npz` file (plain arrays, no pickles)."""
@@ -426,12 +436,14 @@ class SpectralDensity:
         for kind, rules in (("coarse", self._coarse), ("bracket", self._brackets)):
             for i, (nodes, weights) in enumerate(rules):
                 arrays |= {f"{kind}_{i}_nodes": nodes, f"{kind}_{i}_weights": weights}
+        for i, control in enumerate(self._controls):
+            arrays |= {f"control_{i}_{name}": x for name, x in control.to_arrays().items()}
         if self.log_series is not None:
             arrays["log_series"] = self.log_series
         details = {k: v for k, v in self.details.items() if not isinstance(v, np.ndarray)}
         arrays |= {f"detail_{k}": v for k, v in self.details.items() if isinstance(v, np.ndarray)}
         header = {"size": self.size, "support": self.support, "matvecs": self.matvecs, "seed": self.seed,
-                  "method": self.method, "exact": self.exact, "details": _plain(details)}
+                  "method": self.method, "exact": self.exact, "complete": self.complete, "details": _plain(details)}
         with open(path, "wb") as file:
             np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)
 
@@ -446,10 +458,14 @@ class SpectralDensity:
             count = sum(name.startswith(kind) for name in arrays) // 2
             return [(arrays[f"{kind}_{i}_nodes"], arrays[f"{kind}_{i}_weights"]) for i in range(count)]
 
+        names = [name for name in arrays if name.startswith("control_")]
+        controls = [Control.from_arrays({name.split("_", 2)[2]: arrays[name] for name in names
+                                         if name.startswith(f"control_{i}_")})
+                    for i in range(len({name.split("_")[1] for name in names}))]
         details = header.pop("details") | {k[7:]: v for k, v in arrays.items() if k.startswith("detail_")}
         seed = header.pop("seed")
         return cls(arrays["nodes"], arrays["weights"], coarse=rules("coarse"), brackets=rules("bracket"),
-                   log_series=arrays.get("log_series"), details=details,
+                   controls=controls, log_series=arrays.get("log_series"), details=details,
                    seed=tuple(seed) if isinstance(seed, list) else seed, **header)
 
     def __getattr__(self, name: str):
@@ -471,6 +487,8 @@ class SpectralDensity:
 
 
 # Integrals against rules
+
+_ALTERNATING = (np.log, np.log1p, np.sqrt, np.cbrt, np.reciprocal)  # derivatives alternate in sign on positive numbers
 
 
 @dataclass(frozen=True)
@@ -543,16 +561,6 @@ def remaining_change(*values: float) -> tuple[float, float]:
     return min(rest, 0.0) - noise, max(rest, 0.0) + noise
 
 
-def _power_fit(rule: Rule, f, powers) -> dict[int, float]:
-    """Coefficients of the weighted least-squares fit of `f` by 1 and the given powers, on the scale of the nodes."""
-    nodes, weights = rule
-    scale = np.abs(nodes).max() or 1.0
-    root = np.sqrt(weights)
-    design = np.stack([np.ones_like(nodes)] + [(nodes / scale) ** k for k in powers], 1)
-    coefficients = np.linalg.lstsq(root[:, None] * design, root * f(nodes), rcond=1e-10)[0]
-    return {k: c / scale**k for k, c in zip(powers, coefficients[1:], strict=True)}
-
-
 def _neighbours(nodes, weights, x, side) -> tuple[float, float]:
     """Weights of the nodes just below and just above x."""
     order = np.argsort(nodes)
@@ -563,6 +571,20 @@ def _neighbours(nodes, weights, x, side) -> tuple[float, float]:
 
 def _seeds(rho: SpectralDensity) -> tuple:
     return rho.seed if isinstance(rho.seed, tuple) else (rho.seed,)
+
+
+def joined(a: SpectralDensity, b: SpectralDensity, seed) -> SpectralDensity:
+    """The density with the probes of both; those of `a` come first."""
+    if len(a._coarse) != len(b._coarse) or len(a._brackets) != len(b._brackets):
+        raise ValueError("two densities can be joined if both carry the same kind of bias bracket; "
+                         "run both with the same options")
+    (lo_a, hi_a), (lo_b, hi_b) = a.support, b.support
+    return SpectralDensity(
+        *_stack(a._rule, b._rule), a.size, support=(min(lo_a, lo_b), max(hi_a, hi_b)),
+        matvecs=a.matvecs + b.matvecs, seed=seed, method=a.method, exact=a.exact and b.exact, details=a.details,
+        coarse=[_stack(x, y) for x, y in zip(a._coarse, b._coarse, strict=True)],
+        brackets=[_stack(x, y) for x, y in zip(a._brackets, b._brackets, strict=True)],
+        controls=[*a._controls, *(control.shifted(a.probes) for control in b._controls)])
 
 
 def _stack(a: Rule, b: Rule) -> Rule:

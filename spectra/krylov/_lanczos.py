@@ -17,7 +17,6 @@ import json
 import numpy as np
 
 from spectra import _arrays
-from spectra.operators import LinearOperator
 from spectra.operators._door import enter
 
 _SAFE_EXPONENT = {4: 20, 8: 200}  # |log2| of product sizes whose squares are far from overflow, by bytes of a real

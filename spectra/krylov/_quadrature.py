@@ -46,6 +46,23 @@ def radau(alpha: np.ndarray, beta: np.ndarray, a: float):
     return gauss(extended, beta)
 
 
+def safe_end(end: float | None, nodes: np.ndarray, precision: float) -> float | None:
+    """`end` moved below the smallest Ritz value by rounding errors; None if no end is known.
+
+    Raises
+    ------
+    ValueError
+        If a Ritz value lies below `end` by more than rounding.
+    """
+    if end is None:
+        return None
+    slack = 64 * precision * np.abs(nodes).max()
+    if nodes.min() < end - slack:
+        raise ValueError(f"{end:.6g} was given as the lower end of the spectrum, but Lanczos found a Ritz value of "
+                         f"{nodes.min():.6g}; widen `support`, or lower `lower_bound`")
+    return min(end, nodes.min() - slack)
+
+
 def _require_end(pivot, sign, a):
     if np.any(pivot * sign <= 0):
         raise ValueError(f"{a:.6g} was given as an end of the spectrum, but Lanczos found Ritz values on both sides of "

@@ -72,8 +72,8 @@ def aslinearoperator(A, *, hermitian: bool | None = None, psd: bool | None = Non
 
 def _adapted(A) -> LinearOperator:
     if isinstance(A, LinearOperator):
-        if A.shape is None or len(A.shape) != 2:
-            raise TypeError(f"{type(A).__name__} must set `shape` to (rows, columns), found {A.shape!r}")
+        if len(getattr(A, "shape", ())) != 2:
+            raise TypeError(f"{type(A).__name__} must set `shape` to (rows, columns)")
         return A
     if isinstance(A, (list, tuple)):
         A = np.asarray(A)

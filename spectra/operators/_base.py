@@ -6,6 +6,8 @@ with sixteen columns is about four times cheaper than sixteen products with one.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from spectra import _arrays
@@ -46,7 +48,7 @@ class LinearOperator:
     array([6., 6., 6., 6.])
     """
 
-    shape: tuple[int, int] = None
+    shape: tuple[int, int]
     dtype: np.dtype = np.dtype(float)
     hermitian: bool | None = None
     psd: bool = False
@@ -61,7 +63,7 @@ class LinearOperator:
         if dtype is not None:
             self.dtype = np.dtype(dtype)
 
-    def _matmat(self, V):
+    def _matmat(self, V) -> Any:
         raise TypeError(f"{type(self).__name__} must implement _matmat(V) for V of shape (n, k)")
 
     def _adjoint(self) -> LinearOperator:

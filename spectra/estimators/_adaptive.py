@@ -1,0 +1,119 @@
+"""Spending a budget well: first deep enough, then wide enough.
+
+A few probes are taken deeper until the quadrature bias is small against what the budget will leave of the statistical
+error (or against the tolerance asked for); the rest of the budget goes to more probes of that depth. Ill-conditioned
+operators thus get few probes and many steps, benign ones many probes and few steps, without anybody's choosing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from spectra.estimators._block_slq import BlockQuadrature
+from spectra.estimators._problem import Problem
+from spectra.estimators._slq import LanczosQuadrature
+from spectra.results import Estimate, SpectralDensity, joined
+
+Quadrature = type[LanczosQuadrature] | type[BlockQuadrature]
+
+PILOT = 8  # probes that are taken deep
+_FIRST_DEPTH = 8
+_GROWTH = 1.5
+_LEAST_DEPTH = 3  # two halvings need three steps to differ
+
+
+def fixed(problem: Problem, kind: Quadrature, probes: int, steps: int, advance: Callable) -> SpectralDensity:
+    """Exactly `probes` x `steps`, in groups that fit the memory."""
+    spent, density, left = problem.A.matvecs, None, probes
+    while left and not (density is not None and density.complete):
+        k = min(left, problem.room(kind.vectors(steps)))
+        run = kind(problem, k, steps)
+        for _ in range(steps):
+            if run.exact:
+                break
+            run.advance(1)
+            advance(k)
+        density = _more(density, run.density(problem.A.matvecs - spent))
+        spent, left = problem.A.matvecs, left - k
+    return density
+
+
+def adaptive(problem: Problem, kind: Quadrature, f: Callable, budget: int, rtol: float | None, advance: Callable,
+             offset: float = 0.0) -> SpectralDensity:
+    """A density whose integral of `f` is as accurate as `budget` products allow, or as `rtol` asks.
+
+    `offset` is a known part of the answer that the tolerance refers to as well.
+    """
+    spent = problem.A.matvecs
+    goal = _Goal(f, budget + spent, rtol, offset)
+    k = min(PILOT, max(budget // _LEAST_DEPTH, 1), problem.room(kind.vectors(_FIRST_DEPTH)))
+    run = kind(problem, k, budget // k)
+    deepest = _deepest(problem, kind, k, budget)
+    while True:
+        target = min(max(int(run.steps * _GROWTH), _FIRST_DEPTH), deepest)
+        before = problem.A.matvecs
+        run.advance(target - run.steps)
+        advance(problem.A.matvecs - before)
+        if run.exact or run.steps >= deepest or goal.deep_enough(run, k, problem.A.matvecs):
+            break
+    density = run.density(problem.A.matvecs - spent)
+    while not density.complete:
+        k = min(goal.probes_wanted(density, run.steps, problem.A.matvecs), problem.room(kind.vectors(run.steps)))
+        if k < 1:
+            break
+        before = problem.A.matvecs
+        extra = kind(problem, k, run.steps)
+        extra.advance(run.steps)
+        advance(problem.A.matvecs - before)
+        density = _more(density, extra.density(problem.A.matvecs - before))
+    return density
+
+
+def _deepest(problem, kind, k, budget):
+    """Steps that the budget and, where the basis is kept, the memory allow."""
+    memory_limit = problem.room(k) - 6 if kind.vectors(1) != kind.vectors(2) else budget
+    return max(min(budget // k, memory_limit, max(problem.n, _FIRST_DEPTH)), 1)
+
+
+def _more(density: SpectralDensity | None, extra: SpectralDensity) -> SpectralDensity:
+    return extra if density is None or extra.complete else joined(density, extra, extra.seed)
+
+
+class _Goal:
+    """When is the quadrature deep enough, and how many more probes are worth their products?"""
+
+    def __init__(self, f, limit: int, rtol: float | None, offset: float):
+        self.f, self.limit, self.rtol, self.offset = f, limit, rtol, offset
+
+    def tolerance(self, estimate: Estimate) -> float:
+        return self.rtol * abs(estimate.value + self.offset)
+
+    def deep_enough(self, run, k: int, spent: int) -> bool:
+        if run.steps < _FIRST_DEPTH:
+            return False
+        estimate = run.density(controls=False).sum(self.f)
+        width = _width(estimate.bias)
+        if self.rtol is not None:
+            return width <= 0.4 * self.tolerance(estimate)
+        more = max(self.limit - spent, 0) // run.steps
+        return width <= 0.25 * estimate.stderr * np.sqrt(k / (k + more))
+
+    def probes_wanted(self, density: SpectralDensity, steps: int, spent: int) -> int:
+        affordable = max(self.limit - spent, 0) // max(steps, 1)
+        if self.rtol is None:
+            return affordable
+        estimate = density.sum(self.f)
+        statistical = self.tolerance(estimate) - _width(estimate.bias)
+        half = estimate.half_width()
+        if half <= statistical or affordable < 1:
+            return 0
+        if statistical <= 0.1 * self.tolerance(estimate):
+            statistical = 0.5 * self.tolerance(estimate)  # bias dominates: more probes will not help, but some must do
+        factor = min((half / statistical) ** 2 if np.isfinite(half) else 8.0, 16.0)
+        return min(int(np.ceil(density.probes * (1.1 * factor - 1))), affordable) if half > statistical else 0
+
+
+def _width(bias) -> float:
+    return 0.0 if bias is None else max(abs(bias[0]), abs(bias[1]))

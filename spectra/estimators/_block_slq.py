@@ -1,0 +1,124 @@
+"""Block stochastic Lanczos quadrature: all probes share one Krylov space, and each is measured against the others'.
+
+The projection T = Q'AQ on the block Krylov space of V = Q_1 R gives v_j' f(A) v_j ~ r_j' f(T) r_j, far more accurate than
+k separate runs of as many products when the spectrum decays or is ill-conditioned. The same T gives, for half of the
+probes, Ritz pairs of the Krylov space of the other half: they deflate tr f(A) (see `spectra._controls`), at the cost of
+small dense algebra and no product. When the space fills up, T is similar to A, and the answer is exact.
+
+References: Golub and Meurant (2010), chapter 6; Chen and Hallman (2023), arXiv:2205.00736.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import eigh
+
+from spectra import _arrays
+from spectra._controls import Control, power_control
+from spectra.estimators._problem import Problem
+from spectra.estimators._slq import coarse_depths
+from spectra.krylov._block_lanczos import BlockLanczosRun
+from spectra.krylov._quadrature import block_gauss, block_radau, safe_end
+from spectra.results import SpectralDensity
+
+_FEWEST_TO_DEFLATE = 4  # probes; each half must leave the other a space worth having
+
+
+class BlockQuadrature:
+    """Gauss rules of k probes from one block Krylov space.
+
+    Attributes
+    ----------
+    steps : int
+        Depth reached.
+    exact : bool
+        The space is invariant.
+    """
+
+    name = "block-slq"
+
+    def __init__(self, problem: Problem, k: int, steps: int):
+        self.problem = problem
+        self.run = BlockLanczosRun(problem.A, problem.probes(k), check=False)
+
+    @staticmethod
+    def vectors(steps: int) -> float:
+        """Vectors of memory a probe needs: its share of the basis."""
+        return steps + 6.0
+
+    @property
+    def steps(self) -> int:
+        return self.run.steps
+
+    @property
+    def exact(self) -> bool:
+        return self.run.exact
+
+    def advance(self, steps: int) -> None:
+        self.run.advance(steps)
+
+    def density(self, matvecs: int = 0, controls: bool = True) -> SpectralDensity:
+        """The rules at the depth reached; without `controls` cheaper, to watch convergence."""
+        run, problem = self.run, self.problem
+        origin = {"method": self.name, "matvecs": matvecs, "seed": problem.seed,
+                  "details": {"steps": self.steps, "precision": _arrays.eps(problem.A.dtype)}}
+        T, R = run.T, run.R
+        if run.dimension == problem.n:
+            return SpectralDensity(np.linalg.eigvalsh(T), np.ones(problem.n), problem.n, complete=True, **origin)
+        nodes, vectors = eigh(T, driver="evd", check_finite=False)
+        rule = nodes[None], np.abs(R.conj().T @ vectors[: len(R)]) ** 2
+        end = safe_end(problem.end, rule[0], _arrays.eps(problem.A.dtype))
+        variates = [power_control(*_normalised(rule), problem.sums, problem.n)]
+        if controls and R.shape[1] >= _FEWEST_TO_DEFLATE:
+            variates = deflations(T, run.last_block, R, self.steps, problem, nodes, vectors)
+        return SpectralDensity(
+            *rule, problem.n, exact=run.exact, controls=variates,
+            coarse=[block_gauss(run.projection(m), R) for m in coarse_depths(self.steps)],
+            brackets=[] if end is None else [block_radau(T, run.last_block, R, end)], **origin)
+
+
+def deflations(T, B, R, steps: int, problem: Problem, nodes, vectors) -> list[Control]:
+    """One control variate for each half of the probes, from the Krylov space of the other half.
+
+    Everything happens in coordinates of Q: A Q = Q T + Q_{m+1} B E', so that products of A with vectors of the space, and
+    their norms, are known without another product.
+    """
+    k = R.shape[1]
+    start = np.zeros((len(T), k), dtype=np.result_type(T, R))
+    start[: len(R)] = R
+    halves = np.arange(k) < k // 2
+    return [_deflation(T, B, start, np.flatnonzero(rows), np.flatnonzero(~rows), steps, problem, nodes, vectors)
+            for rows in (halves, ~halves)]
+
+
+def _deflation(T, B, start, rows, others, steps, problem, nodes, vectors) -> Control:
+    space = BlockLanczosRun(T, start[:, others])
+    space.advance(steps)
+    ritz, S = eigh(space.T, driver="evd", check_finite=False)
+    Z = space.basis() @ S
+    v = start[:, rows]
+    inside = Z.conj().T @ v
+    outside = v - Z @ inside
+    scale = float(np.abs(nodes).max()) or 1.0
+    image = _apply(T, B, outside) / scale
+    forms = [_squares(outside), np.sum(outside.conj() * image[: len(T)], 0).real, _squares(image)]
+    taken = [len(ritz), ritz.sum() / scale, _squares(_apply(T, B, Z) / scale).sum()]
+    q = len(problem.sums)
+    traces = np.array(problem.sums) / scale ** np.arange(q) - taken[:q]
+    weights = _squares((vectors.conj().T @ outside).T)  # spectral measure of what the probes have outside
+    return Control(rows, ritz, np.abs(inside.T) ** 2, nodes, weights, scale, np.stack(forms[:q], 1), traces)
+
+
+def _apply(T, B, X):
+    """A Q X in the orthonormal basis (Q, Q_{m+1})."""
+    below = B @ X[len(X) - B.shape[1] :] if B.size else np.zeros((0, X.shape[1]))
+    return np.concatenate([T @ X, below])
+
+
+def _squares(X):
+    return np.sum(np.abs(X) ** 2, 0)
+
+
+def _normalised(rule):
+    nodes, weights = rule
+    return nodes, weights / weights.sum(1, keepdims=True)

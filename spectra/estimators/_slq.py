@@ -1,0 +1,73 @@
+"""Stochastic Lanczos quadrature: one Gauss rule a random probe.
+
+For a Rademacher probe v, m Lanczos steps give nodes theta_i and weights w_i with
+
+    v' f(A) v = n sum_i w_i f(theta_i)    exactly for polynomials of degree 2m - 1,
+
+and the mean over probes is tr f(A). The rules of a quarter and of half the steps come with it and show how far the
+quadrature has converged; where a lower end of the spectrum is known, Gauss-Radau bounds the other side.
+
+References: Bai, Fahey and Golub, J. Comput. Appl. Math. 74 (1996); Ubaru, Chen and Saad, SIMAX 38 (2017), doi
+10.1137/16M1104974. Thesis, 4.4.2.
+"""
+
+from __future__ import annotations
+
+from spectra import _arrays
+from spectra._controls import power_control
+from spectra.estimators._problem import Problem
+from spectra.krylov._lanczos import LanczosRun
+from spectra.krylov._quadrature import gauss, radau, safe_end
+from spectra.results import SpectralDensity
+
+
+class LanczosQuadrature:
+    """Gauss rules from k separate Lanczos runs that share their products; `BlockQuadrature` has the same interface.
+
+    Attributes
+    ----------
+    steps : int
+        Depth reached.
+    exact : bool
+        Every run ended in an invariant subspace.
+    """
+
+    name = "slq"
+
+    def __init__(self, problem: Problem, k: int, steps: int):
+        self.problem = problem
+        V = problem.probes(k)
+        self.run = LanczosRun(problem.A, V, reorthogonalize=k <= problem.room(steps + 6), check=False)
+
+    @staticmethod
+    def vectors(steps: int) -> float:
+        """Vectors of memory a probe needs; the basis is kept only where there is room for it."""
+        return 6.0
+
+    @property
+    def steps(self) -> int:
+        return self.run.steps
+
+    @property
+    def exact(self) -> bool:
+        return bool(self.run.broken.all())
+
+    def advance(self, steps: int) -> None:
+        self.run.advance(steps)
+
+    def density(self, matvecs: int = 0, controls: bool = True) -> SpectralDensity:
+        """The rules at the depth reached."""
+        alpha, beta, problem = self.run.alpha, self.run.beta, self.problem
+        rule = gauss(alpha, beta)
+        end = safe_end(problem.end, rule[0], _arrays.eps(problem.A.dtype))
+        return SpectralDensity(
+            *rule, problem.n, method=self.name, matvecs=matvecs, seed=problem.seed, exact=self.exact,
+            coarse=[gauss(alpha[:, :m], beta[:, :m]) for m in coarse_depths(self.steps)],
+            brackets=[] if end is None else [radau(alpha, beta, end)],
+            controls=[power_control(*rule, problem.sums, problem.n)],
+            details={"steps": self.steps, "precision": _arrays.eps(problem.A.dtype)})
+
+
+def coarse_depths(steps: int) -> list[int]:
+    """A quarter and a half: two doublings, from which the rest is extrapolated."""
+    return [max(steps // 4, 1), max(steps // 2, 1)]
