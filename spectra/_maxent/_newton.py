@@ -1,0 +1,132 @@
+"""Newton's method on the dual, along a path of falling ridges and on grids that become finer where the density asks.
+
+The ridge comes down from 1e-3 by factors of ten, each solution predicting the next along the tangent in the logarithm
+of the ridge. Plain Newton deepens a gap by a factor e and sharpens a peak by a factor 2 an iteration; both depend
+nearly linearly on log ridge, so the path halves the iterations and more.
+
+A grid too coarse for a peak does not make the answer inaccurate, it makes the problem ill-posed: mass collapses onto
+single points, and the multipliers run away. So the grid is looked at every few iterations, not at the end.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.fft import dct
+from scipy.linalg.lapack import dpotrf, dpotrs
+
+from spectra._maxent._dual import Dual, Point, at_points, chebyshev_points
+
+FIRST_RIDGE = 1e-3
+GRADIENT = 1e-10  # the dual's gradient at the answer, largest component
+MASS = 1e-9  # by how much the mass of the answer may differ on a grid four times finer
+PATH_MASS = 1e-6  # and, on the way there, on one twice as fine
+POINTS = 1 << 18  # grids are not refined beyond this
+CHUNK = 8  # iterations between two looks at the grid
+ITERATIONS = 600
+
+
+class Fit(NamedTuple):
+    dual: Dual
+    point: Point
+    factor: np.ndarray  # Cholesky factor of the Hessian there
+    gradient: float  # largest component
+    iterations: int
+
+
+def minimise(dual: Dual, ridge: float) -> Fit:
+    """Follow the minimiser from a large ridge to `ridge`, on grids as fine as the density asks for."""
+    now, spent = max(ridge, FIRST_RIDGE), 0
+    point = dual.at(_start(dual))
+    while True:
+        last = now == ridge
+        before = point
+        point, run = _newton(dual, before, now, tight=last)
+        spent += run.iterations
+        finer, error = _look_closer(dual, point, final=last and run.done)
+        if finer is not dual:
+            dual, point = finer, finer.at(point.alpha if error < 0.1 else before.alpha)
+            continue
+        if not run.done and spent < ITERATIONS:
+            continue
+        if last:
+            return Fit(dual, point, run.factor, run.gradient, spent)
+        following = max(now / 10, ridge)
+        tangent = -solve(run.factor, now * point.pull.slope)
+        ahead = dual.at(point.alpha + run.step + np.log(following / now) * tangent)
+        point = ahead if ahead.value(following) < point.value(following) else point
+        now = following
+
+
+class _Run(NamedTuple):
+    """The end of a run of Newton's method: the next step, and what it was computed from."""
+
+    step: np.ndarray
+    factor: np.ndarray
+    gradient: float
+    iterations: int
+    done: bool
+
+
+def _newton(dual, point, ridge, tight):
+    """At most CHUNK damped iterations: to rounding if `tight`, otherwise until a step gains little beside the ridge."""
+    for iteration in range(1, CHUNK + 1):
+        moments = dual.moments(point.masses)
+        gradient = dual.gradient(point, ridge, moments)
+        factor = _cholesky(dual.hessian(point, ridge, moments))
+        step = -solve(factor, gradient)
+        gain, largest = -(gradient @ step), float(np.abs(gradient).max())
+        done = largest <= GRADIENT or (not tight and gain <= 0.1 * ridge * (point.alpha @ point.pull.slope))
+        after = None if done else _search(dual, point, step, gain, ridge)
+        if after is None:
+            return point, _Run(step, factor, largest, iteration, True)
+        point = after
+    return point, _Run(step, factor, largest, iteration, False)
+
+
+def _search(dual, point, step, gain, ridge):
+    """The first of the steps 1, 1/2, 1/4, ... that lowers the dual enough (Armijo); None if rounding hides them all."""
+    value = point.value(ridge)
+    noise = 1e-13 * (1 + abs(value))
+    length = 1.0
+    while length > 1e-9:
+        after = dual.at(point.alpha + length * step)
+        if after.value(ridge) <= value - 1e-4 * length * gain + noise:
+            return after
+        length /= 2
+    return None
+
+
+def _look_closer(dual, point, final):
+    """A grid that knows the mass of the density, and by how much the present one is wrong."""
+    if dual.points >= POINTS:
+        return dual, 0.0
+    factor, tolerance = (4, MASS) if final else (2, PATH_MASS)
+    error = abs(dual.refined(factor).at(point.alpha).log_z - point.log_z)
+    return (dual.refined(2) if error > tolerance else dual), error
+
+
+def _start(dual):
+    """Multipliers of the kernel polynomial density with Jackson's damping, positive if the moments are possible."""
+    m = dual.order
+    k = np.arange(1, m + 1)
+    angle = np.pi / (m + 2)
+    damping = ((m - k + 2) * np.cos(k * angle) + np.sin(k * angle) / np.tan(angle)) / (m + 2)
+    to_arcsine = at_points(np.concatenate([[1.0], 2 * damping * dual.mu]), dual.points)
+    log_density = np.log(np.maximum(to_arcsine, 1e-6)) - 0.5 * np.log1p(-(chebyshev_points(dual.points) ** 2))
+    return -dct(log_density - at_points(dual.log_prior, dual.points), type=2)[1 : m + 1] / dual.points
+
+
+def _cholesky(H):
+    """Cholesky factor, of H and as much of the identity as rounding makes necessary."""
+    factor, failed = dpotrf(H, lower=True)
+    lift = np.finfo(float).eps * len(H)
+    while failed:
+        factor, failed = dpotrf(H + lift * np.eye(len(H)), lower=True)
+        lift *= 10
+    return factor
+
+
+def solve(factor, b):
+    return dpotrs(factor, b, lower=True)[0]
