@@ -156,6 +156,15 @@ def _plain(x):
     return x if isinstance(x, (str, int, bool, type(None))) else str(x)
 
 
+class NotFinite(ValueError):
+    """A function is not finite somewhere on the spectrum; `where` says where."""
+
+    def __init__(self, where: float):
+        super().__init__(f"f is not finite at {where:.6g}, where the spectrum has weight; f must be finite on the "
+                         "whole spectrum: shift the operator, or change f")
+        self.where = float(where)
+
+
 Rule = tuple[np.ndarray, np.ndarray]
 """Nodes and weights, each of shape (probes, m); nodes may have one row, shared by all probes."""
 
@@ -305,6 +314,11 @@ class SpectralDensity:
             lo, hi = self._narrowed(f, fine, lo, hi)
         rounding = self._rounding(f)
         return self.size * (lo - rounding), self.size * (hi + rounding)
+
+    def change_since_half(self, f) -> float:
+        """Change of the estimate of tr f(A) over the last doubling of the depth."""
+        fine, half = (_integrals(r, f).mean() for r in (self._rule, self._coarse[-1]))
+        return self.size * float(fine - half)
 
     def _narrowed(self, f, fine, lo, hi):
         """The bracket [lo, hi] cut by Gauss-Radau: its rule errs on the other side if derivatives alternate in sign."""
@@ -523,8 +537,7 @@ def _integrals(rule: Rule, f) -> np.ndarray:
     used = np.broadcast_to(weights > 0, weights.shape) if nodes.shape == weights.shape else (weights > 0).any(0)[None]
     bad = used & ~np.isfinite(values)
     if bad.any():
-        raise ValueError(f"f is not finite at {nodes[bad][0]:.6g}, where the spectrum has weight; "
-                         "f must be finite on the whole spectrum: shift the operator, or change f")
+        raise NotFinite(nodes[bad][0])
     values = np.where(used, values, 0.0)
     return (values * weights).sum(1)
 

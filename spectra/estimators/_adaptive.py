@@ -1,7 +1,8 @@
 """Spending a budget well: first deep enough, then wide enough.
 
 A few probes are taken deeper until the quadrature bias is small against what the budget will leave of the statistical
-error (or against the tolerance asked for); the rest of the budget goes to more probes of that depth. Ill-conditioned
+error (or against the tolerance asked for); the rest of the budget goes to more probes of that depth, or of half of it
+where the first show that half was enough. Ill-conditioned
 operators thus get few probes and many steps, benign ones many probes and few steps, without anybody's choosing.
 """
 
@@ -18,7 +19,7 @@ from spectra.results import Estimate, SpectralDensity, joined
 
 Quadrature = type[LanczosQuadrature] | type[BlockQuadrature]
 
-PILOT = 8  # probes that are taken deep
+PILOT = 6  # probes that are taken deep: enough for a standard error, few enough to go far
 _FIRST_DEPTH = 8
 _GROWTH = 1.5
 _LEAST_DEPTH = 3  # two halvings need three steps to differ
@@ -59,13 +60,14 @@ def adaptive(problem: Problem, kind: Quadrature, f: Callable, budget: int, rtol:
         if run.exact or run.steps >= deepest or goal.deep_enough(run, k, problem.A.matvecs):
             break
     density = run.density(problem.A.matvecs - spent)
+    depth = goal.depth_for_more(density, run.steps, problem.A.matvecs)
     while not density.complete:
-        k = min(goal.probes_wanted(density, run.steps, problem.A.matvecs), problem.room(kind.vectors(run.steps)))
+        k = min(goal.probes_wanted(density, depth, problem.A.matvecs), problem.room(kind.vectors(depth)))
         if k < 1:
             break
         before = problem.A.matvecs
-        extra = kind(problem, k, run.steps)
-        extra.advance(run.steps)
+        extra = kind(problem, k, depth)
+        extra.advance(depth)
         advance(problem.A.matvecs - before)
         density = _more(density, extra.density(problem.A.matvecs - before))
     return density
@@ -98,7 +100,19 @@ class _Goal:
         if self.rtol is not None:
             return width <= 0.4 * self.tolerance(estimate)
         more = max(self.limit - spent, 0) // run.steps
-        return width <= 0.25 * estimate.stderr * np.sqrt(k / (k + more))
+        return width <= 0.5 * estimate.stderr * np.sqrt(k / (k + more))
+
+    def depth_for_more(self, density: SpectralDensity, steps: int, spent: int) -> int:
+        """Half the depth of the first probes, where they show it to be enough."""
+        half = max(steps // 2, _LEAST_DEPTH)
+        if density.exact or half >= steps:
+            return steps
+        estimate = density.sum(self.f)
+        change = abs(density.change_since_half(self.f))
+        if self.rtol is not None:
+            return half if change <= 0.1 * self.tolerance(estimate) else steps
+        more = max(self.limit - spent, 0) // half
+        return half if change <= 0.25 * estimate.stderr * np.sqrt(density.probes / (density.probes + more)) else steps
 
     def probes_wanted(self, density: SpectralDensity, steps: int, spent: int) -> int:
         affordable = max(self.limit - spent, 0) // max(steps, 1)

@@ -24,7 +24,7 @@ from spectra.results import Estimate, standard_error
 
 _ENOUGH = 8  # probes that tell an effective rank
 _COLUMNS = 32  # of the samples, as many enter it: the Gram matrix must stay cheap beside the products
-_GROWTH = 1 / 6  # a larger basis pays where it cuts the variance by more than as many products cut it by averaging
+_GROWTH = 1 / 2  # what doubling the basis must leave of the variance, at most, to be done again
 
 
 def hutchinson(sampler: Sampler, totals: Iterable[int]) -> Iterator[Estimate]:
@@ -37,31 +37,29 @@ def hutchinson(sampler: Sampler, totals: Iterable[int]) -> Iterator[Estimate]:
             new = _arrays.column_dots(V, W)
             samples = np.concatenate([samples, new])
             if not rank:
-                rank = _spread_rank(sampler, V, W, new, sampler.n)
+                rank = _spread_rank(_centred(sampler, V, W, new, sampler.n), new)
         yield Estimate(samples.mean(), standard_error(samples), probes=len(samples), details=rank)
 
 
 def hutchpp(sampler: Sampler, totals: Iterable[int]) -> Iterator[Estimate]:
     """After each total number of products, Hutch++ with a third of them in the basis.
 
-    From the second total on the basis grows, and new probes replace those that met the smaller one, as long as growing
-    has paid; then there are only more probes.
+    At later totals the basis grows, and new probes replace those that met the smaller one, as long as growing has
+    paid; then there are only more probes.
     """
     Q = Z = None
     captured, samples, rank = 0.0, np.empty(0), {}
-    before = np.inf
+    energy = before = np.inf  # ‖P A P‖_F², with this basis and with the one before
     for total in totals:
         left = total - sampler.spent
         k = _basis_size(sampler, left, 0 if Q is None else Q.shape[1])
-        variance = _variance(samples)
-        if k and (Q is None or variance <= _GROWTH * before):
+        if k and (energy <= _GROWTH * before or before == np.inf):
             new = extension(Q, sampler.multiply(sampler.draw(k)))
             Q, Z = beside(Q, new), beside(Z, sampler.multiply(new))
             captured = _arrays.column_dots(Q, Z).sum()
-            before = variance if len(samples) else 2 * np.sum(np.abs(_arrays.gram(Q, Z)) ** 2)
-            samples = np.empty(0)
+            before, samples = energy, np.empty(0)
             left -= 2 * k
-        fresh, rank = _residual_samples(sampler, Q, Z, left)
+        fresh, energy, rank = _residual_samples(sampler, Q, Z, left)
         samples = np.concatenate([samples, fresh])
         yield Estimate(captured + samples.mean(), standard_error(samples), probes=len(samples),
                        details=rank | {"basis": 0 if Q is None else Q.shape[1]})
@@ -72,13 +70,9 @@ def _basis_size(sampler: Sampler, products: int, present: int) -> int:
     return max(min((products - 2) // 3, sampler.room(6) - present), 0)
 
 
-def _variance(samples) -> float:
-    return float(np.var(samples, ddof=1)) if len(samples) > 1 else np.inf
-
-
 def _residual_samples(sampler: Sampler, Q, Z, count: int):
-    """Samples of tr P A P, and the effective rank of what they see."""
-    samples, rank = [], {}
+    """Samples of tr P A P, and ‖P A P‖_F² and its effective rank as the first group sees them."""
+    samples, energy, rank = [], np.inf, {}
     d = sampler.n - (0 if Q is None else Q.shape[1])
     for k in sampler.groups(count, 6):
         V = off(Q, sampler.draw(k))
@@ -87,9 +81,10 @@ def _residual_samples(sampler: Sampler, Q, Z, count: int):
         # then a multiple of the identity has no variance at all.
         weight = d / _arrays.column_dots(V, V).real if sampler.probe == "sphere" else 1.0
         samples.append(weight * _arrays.column_dots(V, W))
-        if not rank and not _is_rounding(sampler, V, W, Z):
-            rank = _spread_rank(sampler, V, off(Q, W), samples[0], d)
-    return np.concatenate(samples), rank
+        if len(samples) == 1 and not _is_rounding(sampler, V, W, Z):
+            B = _centred(sampler, V, off(Q, W), samples[0], d)
+            energy, rank = _energy(B), _spread_rank(B, samples[0])
+    return np.concatenate(samples), energy, rank
 
 
 def _is_rounding(sampler, V, W, Z) -> bool:
@@ -100,22 +95,25 @@ def _is_rounding(sampler, V, W, Z) -> bool:
     return _arrays.column_norms(W).max() <= 100 * sampler.eps * np.sqrt(sampler.n) * size
 
 
-def _spread_rank(sampler, V, W, samples, d: int) -> dict:
-    """Number of eigenvalues behind the spread of ``samples = v^H W``, or nothing where that cannot be told.
+def _centred(sampler, V, W, samples, d: int):
+    """W less what a multiple of the identity gives, which does not spread samples of probes of equal length."""
+    if sampler.probe == "gaussian":
+        return W
+    centre = samples.mean() / d
+    is_complex = np.issubdtype(_arrays.dtype_of(W), np.complexfloating)
+    return W - (complex(centre) if is_complex else float(np.real(centre))) * V
 
-    A multiple of the identity does not spread samples of probes of equal length and is taken out first; where the
-    samples spread much less than Gaussian ones would, the signs cancel a large diagonal, and its size says nothing.
+
+def _energy(B) -> float:
+    return float(np.mean(_arrays.column_dots(B, B).real))
+
+
+def _spread_rank(B, samples) -> dict:
+    """Number of eigenvalues behind the spread of the samples, or nothing where it cannot be told.
+
+    Where they spread much less than Gaussian ones would, the signs cancel a large diagonal, and its size says nothing.
     """
     k = min(len(samples), _COLUMNS)
-    if k < _ENOUGH:
+    if k < _ENOUGH or np.var(samples) < 0.1 * 2 * _energy(B):
         return {}
-    centre = 0.0 if sampler.probe == "gaussian" else samples.mean() / d
-    B = (W - _like(centre, W) * V)[:, :k]
-    if np.var(samples) < 0.1 * 2 * np.mean(_arrays.column_dots(B, B).real):
-        return {}
-    return {"effective_rank": effective_rank(B)}
-
-
-def _like(x, W):
-    """A number in the kind, real or complex, of the array it multiplies."""
-    return complex(x) if np.issubdtype(_arrays.dtype_of(W), np.complexfloating) else float(np.real(x))
+    return {"effective_rank": effective_rank(B[:, :k])}

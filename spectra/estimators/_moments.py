@@ -67,19 +67,30 @@ def moments(A, order: int, *, basis: str = "chebyshev", support=None, probes: in
     if int(order) != order or order < 0 or probes < 1:
         raise ValueError(f"moments need an order >= 0 and at least one probe, found order={order!r}, probes={probes!r}")
     op = enter(A, "moments", check=check)
-    spent = op.matvecs
     generator, seed = _arrays.generator(rng)
+    with track(progress, probes * -(-order // 2), f"{basis} moments") as advance:
+        return estimated_moments(op, int(order), basis, support, probes, generator, seed, memory, advance)
+
+
+def estimated_moments(op, order, basis, support, probes, generator, seed, memory, advance) -> Estimate:
+    """`moments` behind the door, with probes from `generator`."""
+    spent = op.matvecs
     if support is None and basis != "power":
         support = spectral_bounds(op, rng=seed)
+        support = support if support[0] < support[1] else _around(support[0])
     if support is not None:
         support = _interval(support)
-    with track(progress, probes * -(-order // 2), f"{basis} moments") as advance:
-        samples = np.concatenate([BASES[basis](op, V, int(order), support, advance)
-                                  for V in probe_blocks(op, probes, generator, 4, memory)]) / op.shape[0]
+    samples = np.concatenate([BASES[basis](op, V, order, support, advance)
+                              for V in probe_blocks(op, probes, generator, 4, memory)]) / op.shape[0]
     details = {"samples": samples, "covariance": _covariance_of_mean(samples), "support": support, "basis": basis,
                "size": op.shape[0]}
     stderr = np.array([standard_error(column) for column in samples.T])
     return Estimate(samples.mean(0), stderr, None, op.matvecs - spent, probes, seed, basis, details)
+
+
+def _around(x: float):
+    """An interval around the only eigenvalue there is."""
+    return (x - abs(x) / 2, x + abs(x) / 2) if x else (-1.0, 1.0)
 
 
 def _power(op, V, order, support, advance):

@@ -1,0 +1,199 @@
+"""tr f(A) = sum_i f(lambda_i), by every method there is, and which to take.
+
+One new method is one function (problem, f, budget, support, offset, advance) -> Estimate and one entry in METHODS.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+
+from spectra._arrays import MEMORY
+from spectra._progress import track
+from spectra.estimators._adaptive import adaptive, fixed
+from spectra.estimators._block_slq import BlockQuadrature
+from spectra.estimators._budget import Budget, budget
+from spectra.estimators._density import maxent_density
+from spectra.estimators._exact import affordable, exact_sum
+from spectra.estimators._kpm import chebyshev_sum
+from spectra.estimators._problem import Problem, pose
+from spectra.estimators._slq import LanczosQuadrature
+from spectra.operators import LinearOperator, aslinearoperator
+from spectra.operators._door import enter
+from spectra.results import ConvergenceWarning, Estimate
+
+
+def spectral_sum(A, f: Callable, *, method: str = "auto", matvecs: int | None = None, probes: int | None = None,
+                 steps: int | None = None, rtol: float | None = None, support=None, rng=None,
+                 memory: int | None = None, progress=False, check: bool = True) -> Estimate:
+    """Sum of a function over the spectrum, ``tr f(A) = sum_i f(lambda_i)``.
+
+    Parameters
+    ----------
+    A : operator, Hermitian of order n
+    f : callable
+        Acts on NumPy arrays of eigenvalues and is finite on the spectrum: ``np.sqrt``, ``lambda x: 1 / x``,
+        ``lambda x: np.abs(x) ** p`` for Schatten norms.
+    method : {"auto", "exact", "stochastic", "slq", "block-slq", "chebyshev", "maxent"}
+        "exact" takes all eigenvalues; "stochastic" the better of the two Lanczos quadratures for the budget and the
+        memory; "auto" is "exact" where that costs less than the budget, else "stochastic".
+    matvecs : int, optional
+        Products allowed in all; depth and number of probes are then chosen. Default 1500.
+    probes, steps : int, optional
+        Fix the shape of the run instead.
+    rtol : float, optional
+        Ask for a relative tolerance at 95 %, bias included; `matvecs` is then the cap, by default 20,000.
+    support : (lo, hi), optional
+        Interval that holds the spectrum. A lower end closes the bias bracket by Gauss-Radau quadrature.
+    rng : int, Generator or None
+    memory : int, optional
+        Bytes for blocks of vectors and bases; default 1 GiB.
+    progress : bool or callable
+
+    Returns
+    -------
+    Estimate
+        The standard error covers the choice of probes, the bias bracket the quadrature; `interval` covers both.
+
+    Raises
+    ------
+    ValueError
+        If A is not Hermitian, or f is not finite on its spectrum.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the bias dominates the statistical error, or the tolerance was not reached.
+
+    Notes
+    -----
+    Control variates from tr A and tr A^2, where stored entries give them, and from deflation ("block-slq") lower the
+    variance without a product more. Memory: 6 vectors a probe, and with "block-slq" the basis, n x probes x steps.
+
+    Examples
+    --------
+    >>> import numpy as np, spectra
+    >>> spectra.spectral_sum(np.diag([1.0, 4.0, 9.0]), np.sqrt).value
+    6.0
+    """
+    op, allowed = admitted(A, "spectral_sum", method, budget(matvecs, probes, steps, rtol), check)
+    method = chosen(op, f, method, allowed, memory)
+    return estimate_sum(pose(op, rng, support, memory), f, method, allowed, support, 0.0, progress, "spectral_sum")
+
+
+def admitted(A, purpose: str, method: str, allowed: Budget, check: bool) -> tuple[LinearOperator, Budget]:
+    """The operator behind the door, and the budget less what the door took."""
+    if method != "auto" and method not in METHODS:
+        raise ValueError(f"method must be 'auto' or one of {sorted(METHODS)}, found {method!r}")
+    op = aslinearoperator(A)
+    before = op.matvecs
+    enter(op, purpose, check=check)
+    return op, allowed.less(op.matvecs - before)
+
+
+def chosen(op: LinearOperator, f, method: str, allowed: Budget, memory: int | None) -> str:
+    """The method that "auto" stands for: exact where that costs less than the budget, else stochastic."""
+    if method != "auto":
+        return method
+    return "exact" if affordable(op, f, allowed.nominal, int(memory or MEMORY)) else "stochastic"
+
+
+def estimate_sum(problem: Problem, f, method, allowed: Budget, support, offset, progress, purpose) -> Estimate:
+    """tr f(A) + offset by one method; warns where the answer is worse than asked."""
+    with track(progress, allowed.nominal, f"{purpose}, {method}") as advance:
+        estimate = METHODS[method](problem, f, allowed, support, offset, advance)
+    estimate = replace(estimate, value=estimate.value + offset, matvecs=estimate.matvecs + allowed.at_door,
+                       details=dict(estimate.details))
+    _warn(estimate, allowed, purpose)
+    return estimate
+
+
+def _exact(problem, f, allowed, support, offset, advance) -> Estimate:
+    return exact_sum(problem.A, f)
+
+
+def _quadrature(kind):
+    def run(problem, f, allowed, support, offset, advance) -> Estimate:
+        if allowed.shape:
+            density = fixed(problem, kind, *allowed.shape, advance)
+        else:
+            density = adaptive(problem, kind, f, allowed.matvecs, allowed.rtol, advance, offset)
+        estimate = density.sum(f)
+        return replace(estimate, details={"steps": density.steps, "smallest": density.support[0],
+                                          "largest": density.support[1]})
+
+    return run
+
+
+def _stochastic(problem, f, allowed, support, offset, advance) -> Estimate:
+    """The shared Krylov space wherever its basis fits the memory; separate runs, which need none, elsewhere."""
+    probes, steps = allowed.shape or (_LEAST_BLOCK, _LEAST_STEPS)
+    fits = problem.room(BlockQuadrature.vectors(steps)) >= min(probes, _LEAST_BLOCK)
+    return METHODS["block-slq" if fits else "slq"](problem, f, allowed, support, offset, advance)
+
+
+def _by_doubling(estimator):
+    """A method of fixed shape, which meets a tolerance by doubling steps while bias dominates, else probes."""
+
+    def run(problem, f, allowed, support, offset, advance) -> Estimate:
+        if allowed.rtol is None:
+            probes, steps = allowed.shape or _usual_shape(allowed.matvecs - (support is None) * _FOR_BOUNDS)
+            return estimator(problem, f, probes, steps, support, advance)
+        spent, probes, steps = problem.A.matvecs, 8, 16
+        while True:
+            estimate = estimator(problem, f, probes, steps, support, advance)
+            used = problem.A.matvecs - spent
+            estimate = replace(estimate, matvecs=used, details=dict(estimate.details))
+            if _achieved(estimate, offset) <= allowed.rtol or used + 2 * probes * steps > allowed.matvecs:
+                return estimate
+            biased = _width(estimate) > estimate.half_width()
+            probes, steps = (probes, 2 * steps) if biased else (2 * probes, steps)
+
+    return run
+
+
+def _usual_shape(matvecs: int) -> tuple[int, int]:
+    """Probes and steps, with the steps of one more run for the ends of the spectrum."""
+    probes = max(min(16, matvecs // 16), 1)
+    return probes, max(matvecs // (probes + 1), 1)
+
+
+def _maxent(problem, f, probes, steps, support, advance) -> Estimate:
+    spent = problem.A.matvecs
+    estimate = maxent_density(problem, probes, steps, support, advance).sum(f)
+    return replace(estimate, matvecs=problem.A.matvecs - spent, seed=problem.seed, details={"steps": steps})
+
+
+METHODS = {"exact": _exact, "stochastic": _stochastic, "slq": _quadrature(LanczosQuadrature),
+           "block-slq": _quadrature(BlockQuadrature), "chebyshev": _by_doubling(chebyshev_sum),
+           "maxent": _by_doubling(_maxent)}
+
+_FOR_BOUNDS = 30  # products that `spectral_bounds` takes
+_LEAST_BLOCK, _LEAST_STEPS = 4, 32  # a block of fewer probes, or of less depth, is not worth its memory
+
+
+def _width(estimate: Estimate) -> float:
+    return 0.0 if estimate.bias is None else float(max(abs(end) for end in estimate.bias))
+
+
+def _achieved(estimate: Estimate, offset: float = 0.0) -> float:
+    """Half the width of the 95 % interval relative to the value."""
+    value = abs(estimate.value + offset)
+    half = float(estimate.half_width()) + _width(estimate)
+    return half / value if value else (float("inf") if half else 0.0)
+
+
+def _warn(estimate: Estimate, allowed: Budget, purpose: str):
+    half, width = float(estimate.half_width()) if estimate.stderr else 0.0, _width(estimate)
+    achieved = _achieved(estimate)
+    if allowed.rtol is not None and achieved > allowed.rtol:
+        cause = "quadrature bias dominates: more steps would help" if width > half else "more probes would help"
+        warnings.warn(f"{purpose} was asked for rtol={allowed.rtol:.2g} and reached {achieved:.2g} with "
+                      f"{estimate.matvecs} products; {cause} (raise matvecs)", ConvergenceWarning, stacklevel=4)
+    elif allowed.rtol is None and width > half and achieved > 1e-6:
+        warnings.warn(f"quadrature bias dominates the answer of {purpose}: bracket [{estimate.bias[0]:.3g}, "
+                      f"{estimate.bias[1]:.3g}] beside a statistical error of {half:.3g} at 95 %; more steps, or a "
+                      "preconditioner, would help", ConvergenceWarning, stacklevel=4)
+
+
