@@ -9,9 +9,9 @@ The multipliers minimise a smooth convex function, the dual
 
     D(alpha) = log ∫ q exp(-sum_{k>=1} alpha_k T_k) + sum_k alpha_k mu_k + ridge sum_k pull(alpha_k),
 
-where pull(a) = a²/2 for |a| << 200 and 200 |a| far out. The ridge keeps the minimum at a finite place where the moments
+where pull(a) = a²/2 for |a| << 180 and 180 |a| far out. The ridge keeps the minimum at a finite place where the moments
 belong to a few atoms, and costs what the stationary point says: E T_k - mu_k = ridge pull'(alpha_k), at most
-200 ridge. A further moment is a further variable, so the minimum (the entropy less a penalty on the mismatches) falls.
+180 ridge. A further moment is a further variable, so the minimum (the entropy less a penalty on the mismatches) falls.
 
 `_given` reads the moments, `_dual` is the function above on a grid, `_newton` finds its minimum.
 
@@ -84,8 +84,8 @@ def maxent(moments, support=None, *, basis="chebyshev", prior=None, ridge=1e-8, 
 
     Notes
     -----
-    The penalty is ``ridge * alpha_k**2 / 2`` and turns linear beyond ``alpha_k = 200``, so that no moment is missed by
-    more than ``200 * ridge``. A support of no width gives the atom itself. 1 to 40 ms up to 200 moments (longer, up to
+    The penalty is ``ridge * alpha_k**2 / 2`` and turns linear beyond ``alpha_k = 180``, so that no moment is missed by
+    more than ``180 * ridge``. A support of no width gives the atom itself. 1 to 40 ms up to 200 moments (longer, up to
     seconds, if nearly all mass sits in a few atoms); memory: the grid, 8 m to 2^19 points, once for each probe.
 
     Source: thesis, Algorithm 1, with (2.24); the dual is (2.25) with alpha_0 eliminated.

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.fft import dct, next_fast_len
 
-KNEE = 200.0  # where the penalty on a multiplier turns from quadratic to linear
+KNEE = 180.0  # where the penalty on a multiplier turns from quadratic to linear
 
 
 class Pull(NamedTuple):

@@ -38,7 +38,7 @@ class Fit(NamedTuple):
 def minimise(dual: Dual, ridge: float) -> Fit:
     """Follow the minimiser from a large ridge to `ridge`, on grids as fine as the density asks for."""
     now, spent = max(ridge, FIRST_RIDGE), 0
-    point = dual.at(_start(dual))
+    point = min(dual.at(np.zeros(dual.order)), dual.at(_kernel_start(dual)), key=lambda start: start.value(now))
     while True:
         last = now == ridge
         before = point
@@ -71,13 +71,16 @@ class _Run(NamedTuple):
 
 def _newton(dual, point, ridge, tight):
     """At most CHUNK damped iterations: to rounding if `tight`, otherwise until a step gains little beside the ridge."""
+    largest = np.inf
     for iteration in range(1, CHUNK + 1):
         moments = dual.moments(point.masses)
         gradient = dual.gradient(point, ridge, moments)
         factor = _cholesky(dual.hessian(point, ridge, moments))
         step = -solve(factor, gradient)
-        gain, largest = -(gradient @ step), float(np.abs(gradient).max())
-        done = largest <= GRADIENT or (not tight and gain <= 0.1 * ridge * (point.alpha @ point.pull.slope))
+        gain, before, largest = -(gradient @ step), largest, float(np.abs(gradient).max())
+        enough = 0.0 if tight else 0.1 * ridge * (point.alpha @ point.pull.slope)
+        stalled = gain <= _rounding(point.value(ridge)) and largest > before / 2
+        done = largest <= GRADIENT or gain <= enough or stalled
         after = None if done else _search(dual, point, step, gain, ridge)
         if after is None:
             return point, _Run(step, factor, largest, iteration, True)
@@ -88,14 +91,18 @@ def _newton(dual, point, ridge, tight):
 def _search(dual, point, step, gain, ridge):
     """The first of the steps 1, 1/2, 1/4, ... that lowers the dual enough (Armijo); None if rounding hides them all."""
     value = point.value(ridge)
-    noise = 1e-13 * (1 + abs(value))
     length = 1.0
     while length > 1e-9:
         after = dual.at(point.alpha + length * step)
-        if after.value(ridge) <= value - 1e-4 * length * gain + noise:
+        if after.value(ridge) <= value - 1e-4 * length * gain + _rounding(value):
             return after
         length /= 2
     return None
+
+
+def _rounding(value):
+    """Changes of the dual that rounding may hide or feign."""
+    return 1e-13 * (1 + abs(value))
 
 
 def _look_closer(dual, point, final):
@@ -107,7 +114,7 @@ def _look_closer(dual, point, final):
     return (dual.refined(2) if error > tolerance else dual), error
 
 
-def _start(dual):
+def _kernel_start(dual):
     """Multipliers of the kernel polynomial density with Jackson's damping, positive if the moments are possible."""
     m = dual.order
     k = np.arange(1, m + 1)
