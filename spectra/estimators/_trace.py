@@ -213,8 +213,8 @@ def _tolerance(found: Estimate) -> float:
 
 
 def _require_tolerance(rtol):
-    if rtol is not None and not 0 < rtol < np.inf:
-        raise ValueError(f"rtol must be a positive number, found {rtol!r}")
+    if rtol is not None and not 0 < rtol < 1:
+        raise ValueError(f"rtol must lie between 0 and 1, found {rtol!r}; 1e-3 asks for three digits")
 
 
 def _warn(answer: Estimate, rtol):
