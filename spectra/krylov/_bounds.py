@@ -62,9 +62,10 @@ def spectral_bounds(A, *, steps: int = 30, rng=None) -> tuple[float, float]:
 
     Notes
     -----
-    At most `steps` products; memory for as many vectors, or for three where those would exceed 1 GiB. Common alternatives measured less well: the Ritz value plus
-    its residual lies inside the spectrum in 5 % of runs on a semicircle; plus ``beta_m`` it is safe and 25 % too wide;
-    the bound of Kuczynski and Wozniakowski, which knows nothing of A, is 9 % too wide for every A.
+    At most `steps` products; memory for as many vectors, or for three where those would exceed 1 GiB. Common
+    alternatives measured less well: the Ritz value plus its residual lies inside the spectrum in 5 % of runs on a
+    semicircle; plus ``beta_m`` it is safe and 25 % too wide; the bound of Kuczynski and Wozniakowski, which knows
+    nothing of A, is 9 % too wide for every A.
 
     References
     ----------

@@ -266,7 +266,7 @@ class _BlockCG:
         if _cholesky(G) is not None:
             return G
         lowest = eigh(G, _hermitian_gram(D, D), eigvals_only=True)[0]
-        if -_NOISE * np.sqrt(len(D)) * self.eps * self.scale <= lowest and self.scale > 0:
+        if -_NOISE * np.sqrt(self.op.shape[0]) * self.eps * self.scale <= lowest and self.scale > 0:
             return None
         raise ValueError(f"cg needs a positive definite operator, but found the curvature x'Ax / x'x = {lowest:.3g}; "
                          f"shift it, e.g. A.shift({2 * abs(lowest) or 1e-6:.2g})")
