@@ -21,6 +21,7 @@ import numpy as np
 from scipy.linalg import eigh
 
 from spectra import _arrays
+from spectra.krylov._columns import as_block, put, take, times, unit_columns, wide
 from spectra.operators import LinearOperator
 from spectra.operators._door import enter
 from spectra.results import ConvergenceWarning
@@ -37,7 +38,7 @@ class Preconditioner(Protocol):
 
     ``solve(V)`` returns P^-1 V for a block V of shape (n, k), in the library and dtype of V, and leaves V alone. That
     is all `cg` asks for. Methods that need more look for it under these names: ``logdet``, the number log det P, and
-    ``sqrt(V)``, the product F V with some F of P = F F'.
+    ``congruence(A)``, the operator S^-1 A S^-H with S S^H = P.
     """
 
     def solve(self, V): ...
@@ -136,32 +137,6 @@ def cg(A, B, *, preconditioner: Preconditioner | None = None, tol: float | None 
 # At the door
 
 
-def as_block(op: LinearOperator, B):
-    """B as a block (n, k) in the dtype of `op`, and the shape it came in."""
-    B = B if _arrays.is_array(B) else np.asarray(B)
-    xp, n, shape = _arrays.namespace(B), op.shape[0], tuple(B.shape)
-    if op.like is not None and xp is not _arrays.namespace(op.like):
-        raise TypeError(f"the block must be an array of the operator's library, {type(op.like).__module__}, "
-                        f"found {type(B).__module__}.{type(B).__name__}; convert it")
-    if B.ndim not in (1, 2) or shape[0] != n or 0 in shape:
-        raise ValueError(f"the block must have shape ({n}, k), k > 0, or ({n},), found {shape}")
-    if np.issubdtype(_arrays.dtype_of(B), np.complexfloating) and not np.issubdtype(op.dtype, np.complexfloating):
-        raise TypeError("the block is complex and the operator real; take its real and imaginary parts in turn")
-    return xp.astype(xp.reshape(B, (n, -1)), getattr(xp, op.dtype.name)), shape
-
-
-def unit_columns(B):
-    """B with columns of norm 1 (or 0), and the norms; safe where the squares of the entries overflow."""
-    largest = _arrays.to_host(_arrays.namespace(B).max(abs(B), axis=0)).astype(float)
-    if not np.all(np.isfinite(largest)):
-        raise ValueError("the block holds NaN or Inf; expected finite entries")
-    most = np.finfo(_arrays.dtype_of(B)).maxexp - 1
-    exponents = np.clip(np.frexp(largest)[1], -most, most)
-    B = _arrays.scale_columns(B, np.ldexp(1.0, -exponents))
-    norms = _arrays.column_norms(B)
-    return _arrays.scale_columns(B, 1 / np.where(norms > 0, norms, 1.0)), np.ldexp(norms, exponents)
-
-
 def _limits(op, tol, maxiter):
     tol = np.sqrt(_arrays.eps(op.dtype)) if tol is None else float(tol)
     maxiter = min(10 * op.shape[0], 10_000) if maxiter is None else int(maxiter)
@@ -199,13 +174,14 @@ class _BlockCG:
         todo = np.flatnonzero(nonzero)
         while len(todo) and steps < maxiter:
             aim = self.tol / 4 if steps else self.tol  # a second sweep that aimed no lower could not halve
-            change, claims, used = self._sweep(_take(R, todo), aim, maxiter - steps)
-            tried = _take(X, todo) + change
-            missing = _take(B, todo) - self.op @ tried
+            change, claims, used = self._sweep(take(R, todo), aim, maxiter - steps)
+            tried = take(X, todo) + change
+            missing = take(B, todo) - self.op @ tried
             found = _arrays.column_norms(missing)
             moved = found <= np.maximum(self.tol, residuals[todo] / 2)
             good = np.where(claims, moved, np.isfinite(found))
-            X, R = _put(X, tried, todo, good), _put(R, missing, todo, good)
+            changed = np.flatnonzero(good)
+            X, R = put(X, todo[good], take(tried, changed)), put(R, todo[good], take(missing, changed))
             residuals[todo[good]] = found[good]
             todo = todo[good & (found > self.tol)]
             steps += used
@@ -224,14 +200,14 @@ class _BlockCG:
             if G is None:
                 return X, np.ones(R.shape[1], dtype=bool), step
             inverse = np.linalg.inv(G)
-            X = X + _times(D, inverse @ S)
-            W, Z, z, size, euclidean = self._factor(W - _times(AD, inverse), size)
+            X = X + times(D, inverse @ S)
+            W, Z, z, size, euclidean = self._factor(W - times(AD, inverse), size)
             S = z @ S
             residuals = np.linalg.norm(euclidean @ S, axis=0)
             claims = residuals <= aim
             if 2 * np.sum(~claims) <= len(S) and not np.any(~claims & (residuals <= _NEAR * aim)):
                 break
-            D = Z + _times(D, z.conj().T)
+            D = Z + times(D, z.conj().T)
         return X, claims, step
 
     def _factor(self, V, size: float):
@@ -241,12 +217,12 @@ class _BlockCG:
         factorisation comes first, so that the Gram matrix is no worse conditioned than P.
         """
         W, z = _arrays.namespace(V).linalg.qr(V)
-        U, s, Vh = np.linalg.svd(_wide(z), full_matrices=False)
+        U, s, Vh = np.linalg.svd(wide(z), full_matrices=False)
         rank = int(np.sum(s > _NOISE * self.eps * (size + s[0])))
         if rank < len(s):
-            W, z = _times(W, U[:, :rank]), s[:rank, None] * Vh[:rank]
+            W, z = times(W, U[:, :rank]), s[:rank, None] * Vh[:rank]
         else:
-            z = _wide(z)
+            z = wide(z)
         if self.preconditioner is None or rank == 0:
             return W, W, z, 1.0, np.eye(rank)
         Z = self.preconditioner.solve(W)
@@ -255,7 +231,7 @@ class _BlockCG:
             raise ValueError("cg needs a positive definite preconditioner, but found x'solve(x) <= 0 or not finite; "
                              "solve must apply the inverse of a Hermitian positive definite matrix")
         inverse = np.linalg.inv(C).conj().T
-        return _times(W, inverse), _times(Z, inverse), C.conj().T @ z, np.linalg.norm(inverse, 2), inverse
+        return times(W, inverse), times(Z, inverse), C.conj().T @ z, np.linalg.norm(inverse, 2), inverse
 
     def _curvature(self, D, AD):
         """G = D' A D, or None where rounding hides whether it is positive."""
@@ -272,22 +248,11 @@ class _BlockCG:
                          f"shift it, e.g. A.shift({2 * abs(lowest) or 1e-6:.2g})")
 
 
-# Blocks and small matrices
-
-
-def _wide(a):
-    """`a` at home in double precision."""
-    a = _arrays.to_host(a)
-    return a.astype(np.result_type(a.dtype, np.float64))
-
-
-def _times(V, C: np.ndarray):
-    """A block times a small matrix from the host."""
-    return V @ _arrays.from_host(C, V, _arrays.dtype_of(V))
+# Small matrices
 
 
 def _hermitian_gram(U, V) -> np.ndarray:
-    G = _wide(_arrays.gram(U, V))
+    G = wide(_arrays.gram(U, V))
     return (G + G.conj().T) / 2
 
 
@@ -298,18 +263,3 @@ def _cholesky(G):
     except np.linalg.LinAlgError:
         return None
     return C if np.all(np.isfinite(C)) else None
-
-
-def _take(V, columns: np.ndarray):
-    xp = _arrays.namespace(V)
-    return xp.take(V, xp.asarray(columns, device=_arrays.device(V)), axis=1)
-
-
-def _put(V, W, columns: np.ndarray, good: np.ndarray):
-    """V with the good ones of the columns W in the places `columns`."""
-    source = np.zeros(V.shape[1], dtype=int)
-    source[columns] = np.arange(len(columns))
-    new = np.zeros(V.shape[1], dtype=bool)
-    new[columns[good]] = True
-    xp = _arrays.namespace(V)
-    return xp.where(xp.asarray(new, device=_arrays.device(V))[None, :], _take(W, source), V)
