@@ -302,6 +302,13 @@ def test_groups_do_not_change_the_probes(method, dtype, probe):
         whole.value, rel=1e-12)
 
 
+@pytest.mark.parametrize("vectors", [1, 3, 7, 100])
+def test_the_exact_trace_is_exact_in_groups(vectors):
+    A = kernel_matrix(50)
+    found = trace(Opaque(A), method="exact", memory=50 * 8 * 4 * vectors)
+    assert found.value == pytest.approx(np.trace(A), rel=1e-14)
+
+
 def test_the_basis_of_hutchpp_is_no_larger_than_memory_allows():
     A = kernel_matrix(100)
     found = quietly(A, method="hutch++", matvecs=62, rng=0, memory=100 * 8 * 6 * 4)
@@ -335,7 +342,7 @@ def test_every_backend_gives_the_same_answer(method, library, dtype):
     tolerance = 1e-11 if np.finfo(dtype).eps < 1e-10 else 1e-4
     assert there.value == pytest.approx(here.value, rel=tolerance)
     assert there.stderr == pytest.approx(here.stderr, rel=30 * tolerance, abs=1e-6 * tolerance)
-    assert isinstance(there.value, float)
+    assert type(there.value) is type(there.stderr) is float
 
 
 def test_read_only_matrices_and_sparse_ones(rng):
@@ -382,6 +389,15 @@ def test_a_tolerance_not_reached_is_said(method):
         trace(Opaque(strategies.from_spectrum(np.linspace(1, 2, 300)).A), method=method, rtol=1e-9, matvecs=60, rng=0)
 
 
+@pytest.mark.parametrize("method", WITH_BASIS)
+def test_an_exact_answer_that_the_budget_does_not_buy_is_not_begun(method):
+    op = Opaque(strategies.from_spectrum(np.linspace(1, 2, 100)).A, hermitian=True)
+    with pytest.warns(spectra.ConvergenceWarning, match="relative tolerance"):
+        found = trace(op, method=method, rtol=1e-9, matvecs=150, rng=0)
+    assert 96 <= found.matvecs == op.columns_seen <= 103
+    assert found.stderr > 0
+
+
 def test_hutchpp_stops_growing_its_basis_where_that_does_not_pay():
     flat = Opaque(strategies.from_spectrum(np.linspace(1, 2, 400)).A, hermitian=True)
     decaying = Opaque(strategies.from_spectrum(0.9 ** np.arange(400.0)).A, hermitian=True)
@@ -402,6 +418,17 @@ def test_few_eigenvalues_behind_the_spread_are_said(eigenvalues, seed):
         found = trace(A, method="hutchinson", matvecs=16, rng=seed)
     assert found.effective_rank == pytest.approx(np.sum(np.square(eigenvalues)) ** 2 / np.sum(
         np.power(eigenvalues, 4.0)), rel=0.5)
+
+
+def test_enough_probes_outweigh_few_eigenvalues():
+    found = trace(strategies.from_spectrum(np.r_[1.0, np.zeros(99)]).A, method="hutchinson", matvecs=128, rng=0)
+    assert found.effective_rank < 1.5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_only_rounding_is_no_reason_to_warn(seed):
+    A = strategies.from_spectrum(np.r_[np.ones(2), np.zeros(98)]).A
+    assert "effective_rank" not in trace(A, method="hutch++", matvecs=40, rng=seed).details
 
 
 @pytest.mark.parametrize("seed", range(5))

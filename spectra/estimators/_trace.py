@@ -134,8 +134,8 @@ def trace(A, *, matvecs: int | None = None, method: str = "auto", rtol: float | 
     with track(progress, min(left, n) if method == "exact" else left, "trace") as advance:
         sampler = Sampler(op, generator=generator, probe=probe or _usual_probe(method), memory=memory, advance=advance)
         found = _run(sampler, method, left, rtol)
-    scale = sampler.scale
-    answer = replace(found, value=real_where_possible(found.value, op) * scale, stderr=found.stderr * scale,
+    value = sampler.scale * real_where_possible(np.asarray(found.value), op)
+    answer = replace(found, value=value.item(), stderr=float(sampler.scale * found.stderr),
                      matvecs=op.matvecs - before, seed=seed if found.probes else None, method=method)
     _warn(answer, rtol)
     return answer
