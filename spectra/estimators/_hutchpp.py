@@ -23,7 +23,7 @@ from spectra.estimators._sampling import Sampler, beside, effective_rank, extens
 from spectra.results import Estimate, standard_error
 
 _ENOUGH = 8  # probes that tell an effective rank
-_COLUMNS = 32  # of the samples, as many enter it: the Gram matrix must stay cheap beside the products
+_COLUMNS = 32  # as many of them are looked at: their Gram matrix must stay cheap beside the products
 _GROWTH = 1 / 2  # what doubling the basis must leave of the variance, at most, to be done again
 
 
@@ -35,9 +35,9 @@ def hutchinson(sampler: Sampler, totals: Iterable[int]) -> Iterator[Estimate]:
             V = sampler.draw(k)
             W = sampler.multiply(V)
             new = _arrays.column_dots(V, W)
+            if not len(samples):
+                rank = _spread_rank(_centred(sampler, None, V, W, new), new)
             samples = np.concatenate([samples, new])
-            if not rank:
-                rank = _spread_rank(_centred(sampler, V, W, new, sampler.n), new)
         yield Estimate(samples.mean(), standard_error(samples), probes=len(samples), details=rank)
 
 
@@ -82,7 +82,7 @@ def _residual_samples(sampler: Sampler, Q, Z, count: int):
         weight = d / _arrays.column_dots(V, V).real if sampler.probe == "sphere" else 1.0
         samples.append(weight * _arrays.column_dots(V, W))
         if len(samples) == 1 and not _is_rounding(sampler, V, W, Z):
-            B = _centred(sampler, V, off(Q, W), samples[0], d)
+            B = _centred(sampler, Q, V, W, samples[0])
             energy, rank = _energy(B), _spread_rank(B, samples[0])
     return np.concatenate(samples), energy, rank
 
@@ -95,11 +95,14 @@ def _is_rounding(sampler, V, W, Z) -> bool:
     return _arrays.column_norms(W).max() <= 100 * sampler.eps * np.sqrt(sampler.n) * size
 
 
-def _centred(sampler, V, W, samples, d: int):
-    """W less what a multiple of the identity gives, which does not spread samples of probes of equal length."""
+def _centred(sampler, Q, V, W, samples):
+    """P W, the first columns, less what a multiple of the identity gives: it does not spread samples of probes of equal
+    length."""
+    k = min(len(samples), _COLUMNS)
+    V, W = V[:, :k], off(Q, W[:, :k])
     if sampler.probe == "gaussian":
         return W
-    centre = samples.mean() / d
+    centre = samples.mean() / (sampler.n - (0 if Q is None else Q.shape[1]))
     is_complex = np.issubdtype(_arrays.dtype_of(W), np.complexfloating)
     return W - (complex(centre) if is_complex else float(np.real(centre))) * V
 
@@ -113,7 +116,6 @@ def _spread_rank(B, samples) -> dict:
 
     Where they spread much less than Gaussian ones would, the signs cancel a large diagonal, and its size says nothing.
     """
-    k = min(len(samples), _COLUMNS)
-    if k < _ENOUGH or np.var(samples) < 0.1 * 2 * _energy(B):
+    if len(samples) < _ENOUGH or np.var(samples) < 0.1 * 2 * _energy(B):
         return {}
-    return {"effective_rank": effective_rank(B[:, :k])}
+    return {"effective_rank": effective_rank(B)}
