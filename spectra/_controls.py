@@ -1,12 +1,13 @@
 """Control variates: what is known exactly need not be estimated.
 
-A probe v estimates tr f(A) by v'f(A)v. For any matrix C with known trace, v'(f(A) - C)v + tr C has the same mean, and
-less variance the nearer C is to f(A). With Ritz pairs (theta_i, z_i) found from other probes, P = I - sum z_i z_i', take
+A probe v estimates tr f(A) by v'f(A)v. For any matrix C with known trace, v'(f(A) - C)v + tr C has the same mean,
+and less variance the nearer C is to f(A). With Ritz pairs (theta_i, z_i) found from other probes and
+P = I - sum z_i z_i', take
 
     C = sum_i f(theta_i) z_i z_i' + P (c_0 + c_1 A + c_2 A^2) P,
 
 whose trace needs only n, tr A and ||A||_F^2. The coefficients are the least-squares fit of f under the spectral measure
-of what the probes have outside the Ritz vectors: thousands of nodes, so a few probes cannot overfit it.
+of what the other probes have outside their Ritz vectors: no probe is measured by a fit that it took part in.
 
 Near relatives: Meyer, Musco, Musco and Woodruff, Hutch++ (2021), arXiv:2010.09649; Chen and Hallman, Krylov-aware
 stochastic trace estimation (2023), arXiv:2205.00736.
@@ -89,14 +90,25 @@ def controlled(samples: np.ndarray, controls: Sequence[Control], f: Callable) ->
     return samples if len(samples) > 2 and np.ptp(corrected) > np.ptp(samples) else corrected
 
 
-def power_control(nodes, weights, traces: Sequence[float], size: int) -> Control:
-    """Control variate from exact power sums alone, ``traces = (n, tr A, tr A^2)`` as far as known.
+def power_controls(nodes, weights, traces: Sequence[float], size: int) -> list[Control]:
+    """Control variates from exact power sums alone, ``traces = (n, tr A, tr A^2)`` as far as known.
 
-    `nodes` and `weights`, of shape (k, m), are the quadrature rules of the probes; each row of weights sums to 1.
+    `nodes` and `weights`, of shape (k, m), are the quadrature rules of the probes; each row of weights sums to 1. Either
+    half of the probes is corrected with the fit under the measure of the other half, so that no probe fits itself.
     """
     nodes = np.broadcast_to(nodes, weights.shape)
     scale = float(np.abs(nodes).max()) or 1.0
     powers = np.arange(len(traces))
     forms = np.stack([size * (weights * (nodes / scale) ** i).sum(1) for i in powers], 1)
-    return Control(np.arange(len(weights)), np.zeros(0), np.zeros((len(weights), 0)), nodes.ravel(), weights.ravel(),
-                   scale, forms, np.asarray(traces, dtype=float) / scale**powers)
+    known = np.asarray(traces, dtype=float) / scale**powers
+    return [Control(rows, np.zeros(0), np.zeros((len(rows), 0)), nodes[others].ravel(), weights[others].ravel(), scale,
+                    forms[rows], known) for rows, others in halves(len(weights))]
+
+
+def halves(probes: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The two halves of the probes, each with the other; a single probe has only itself."""
+    rows = np.arange(probes)
+    if probes < 2:
+        return [(rows, rows)]
+    first, second = rows[: probes // 2], rows[probes // 2 :]
+    return [(first, second), (second, first)]

@@ -62,7 +62,11 @@ def adaptive(problem: Problem, kind: Quadrature, f: Callable, budget: int, rtol:
     density = run.density(problem.A.matvecs - spent)
     depth = goal.depth_for_more(density, run.steps, problem.A.matvecs)
     while not density.complete:
-        k = min(goal.probes_wanted(density, depth, problem.A.matvecs), problem.room(kind.vectors(depth)))
+        wanted = goal.probes_wanted(density, depth, problem.A.matvecs)
+        if _can_fill(run, problem, min(wanted * depth, goal.limit - problem.A.matvecs)):
+            run.fill()
+            return run.density(problem.A.matvecs - spent)
+        k = min(wanted, problem.room(kind.vectors(depth)))
         if k < 1:
             break
         before = problem.A.matvecs
@@ -77,6 +81,13 @@ def _deepest(problem, kind, k, budget):
     """Steps that the budget and, where the basis is kept, the memory allow."""
     memory_limit = problem.room(k) - 6 if kind.vectors(1) != kind.vectors(2) else budget
     return max(min(budget // k, memory_limit, max(problem.n, _FIRST_DEPTH)), 1)
+
+
+def _can_fill(run, problem, products) -> bool:
+    """Whether so many products grow a shared Krylov space to the whole space, where the answer is exact."""
+    left = problem.n - getattr(run, "dimension", 0)
+    fits = problem.n**2 * problem.A.dtype.itemsize <= problem.memory
+    return hasattr(run, "dimension") and fits and left <= products
 
 
 def _more(density: SpectralDensity | None, extra: SpectralDensity) -> SpectralDensity:

@@ -1,9 +1,9 @@
 """Block stochastic Lanczos quadrature: all probes share one Krylov space, and each is measured against the others'.
 
-The projection T = Q'AQ on the block Krylov space of V = Q_1 R gives v_j' f(A) v_j ~ r_j' f(T) r_j, far more accurate than
-k separate runs of as many products when the spectrum decays or is ill-conditioned. The same T gives, for half of the
-probes, Ritz pairs of the Krylov space of the other half: they deflate tr f(A) (see `spectra._controls`), at the cost of
-small dense algebra and no product. When the space fills up, T is similar to A, and the answer is exact.
+The projection T = Q'AQ on the block Krylov space of V = Q_1 R gives v_j' f(A) v_j ~ r_j' f(T) r_j, far more accurate
+than k separate runs of as many products when the spectrum decays or is ill-conditioned. The same T gives, for half of
+the probes, Ritz pairs of the Krylov space of the other half: they deflate tr f(A) (see `spectra._controls`), at the
+cost of small dense algebra and no product. When the space fills up, T is similar to A, and the answer is exact.
 
 References: Golub and Meurant (2010), chapter 6; Chen and Hallman (2023), arXiv:2205.00736.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import eigh
 
 from spectra import _arrays
-from spectra._controls import Control, power_control
+from spectra._controls import Control, halves, power_controls
 from spectra.estimators._problem import Problem
 from spectra.estimators._slq import coarse_depths
 from spectra.krylov._block_lanczos import BlockLanczosRun
@@ -51,11 +51,24 @@ class BlockQuadrature:
         return self.run.steps
 
     @property
+    def dimension(self) -> int:
+        """Dimension of the shared space."""
+        return self.run.dimension
+
+    @property
     def exact(self) -> bool:
         return self.run.exact
 
     def advance(self, steps: int) -> None:
         self.run.advance(steps)
+
+    def fill(self) -> None:
+        """Grow the space to all of R^n, with fresh vectors where an invariant space leaves directions out."""
+        n, k = self.problem.n, self.run.R.shape[1]
+        while self.dimension < n:
+            if self.exact:
+                self.run.extend(self.problem.probes(min(k, n - self.dimension)))
+            self.advance(n)
 
     def density(self, matvecs: int = 0, controls: bool = True) -> SpectralDensity:
         """The rules at the depth reached; without `controls` cheaper, to watch convergence."""
@@ -68,7 +81,7 @@ class BlockQuadrature:
         nodes, vectors = eigh(T, driver="evd", check_finite=False)
         rule = nodes[None], np.abs(R.conj().T @ vectors[: len(R)]) ** 2
         end = safe_end(problem.end, rule[0], _arrays.eps(problem.A.dtype))
-        variates = [power_control(*_normalised(rule), problem.sums, problem.n)]
+        variates = power_controls(*_normalised(rule), problem.sums, problem.n)
         if controls and R.shape[1] >= _FEWEST_TO_DEFLATE:
             variates = deflations(T, run.last_block, R, self.steps, problem, nodes, vectors)
         return SpectralDensity(
@@ -80,33 +93,37 @@ class BlockQuadrature:
 def deflations(T, B, R, steps: int, problem: Problem, nodes, vectors) -> list[Control]:
     """One control variate for each half of the probes, from the Krylov space of the other half.
 
-    Everything happens in coordinates of Q: A Q = Q T + Q_{m+1} B E', so that products of A with vectors of the space, and
-    their norms, are known without another product.
+    Everything happens in coordinates of Q: A Q = Q T + Q_{m+1} B E', so that products of A with vectors of the space,
+    and their norms, are known without another product.
     """
-    k = R.shape[1]
-    start = np.zeros((len(T), k), dtype=np.result_type(T, R))
+    start = np.zeros((len(T), R.shape[1]), dtype=np.result_type(T, R))
     start[: len(R)] = R
-    halves = np.arange(k) < k // 2
-    return [_deflation(T, B, start, np.flatnonzero(rows), np.flatnonzero(~rows), steps, problem, nodes, vectors)
-            for rows in (halves, ~halves)]
+    pairs = halves(R.shape[1])
+    parts = [_deflated(T, start, rows, others, steps) for rows, others in pairs]
+    measures = [_squares((vectors.conj().T @ outside).T) for *_, outside in parts]
+    return [_deflation(T, B, part, rows, problem, nodes, measure)
+            for part, (rows, _), measure in zip(parts, pairs, reversed(measures), strict=True)]
 
 
-def _deflation(T, B, start, rows, others, steps, problem, nodes, vectors) -> Control:
+def _deflated(T, start, rows, others, steps):
+    """Ritz values and vectors from `others`, and what the probes `rows` have inside and outside."""
     space = BlockLanczosRun(T, start[:, others])
     space.advance(steps)
     ritz, S = eigh(space.T, driver="evd", check_finite=False)
     Z = space.basis() @ S
-    v = start[:, rows]
-    inside = Z.conj().T @ v
-    outside = v - Z @ inside
+    inside = Z.conj().T @ start[:, rows]
+    return ritz, Z, inside, start[:, rows] - Z @ inside
+
+
+def _deflation(T, B, part, rows, problem, nodes, measure) -> Control:
+    ritz, Z, inside, outside = part
     scale = float(np.abs(nodes).max()) or 1.0
     image = _apply(T, B, outside) / scale
     forms = [_squares(outside), np.sum(outside.conj() * image[: len(T)], 0).real, _squares(image)]
     taken = [len(ritz), ritz.sum() / scale, _squares(_apply(T, B, Z) / scale).sum()]
     q = len(problem.sums)
     traces = np.array(problem.sums) / scale ** np.arange(q) - taken[:q]
-    weights = _squares((vectors.conj().T @ outside).T)  # spectral measure of what the probes have outside
-    return Control(rows, ritz, np.abs(inside.T) ** 2, nodes, weights, scale, np.stack(forms[:q], 1), traces)
+    return Control(rows, ritz, np.abs(inside.T) ** 2, nodes, measure, scale, np.stack(forms[:q], 1), traces)
 
 
 def _apply(T, B, X):

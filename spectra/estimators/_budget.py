@@ -60,7 +60,8 @@ def budget(matvecs=None, probes=None, steps=None, rtol=None) -> Budget:
     Raises
     ------
     ValueError
-        If a count is not a positive integer, the tolerance does not lie in (0, 1), or the demands contradict each other.
+        If a count is not a positive integer, the tolerance does not lie in (0, 1), or the demands contradict each
+        other.
     """
     for name, count in (("matvecs", matvecs), ("probes", probes), ("steps", steps)):
         if count is not None and (int(count) != count or count < 1):

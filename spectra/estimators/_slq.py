@@ -14,7 +14,7 @@ References: Bai, Fahey and Golub, J. Comput. Appl. Math. 74 (1996); Ubaru, Chen 
 from __future__ import annotations
 
 from spectra import _arrays
-from spectra._controls import power_control
+from spectra._controls import power_controls
 from spectra.estimators._problem import Problem
 from spectra.krylov._lanczos import LanczosRun
 from spectra.krylov._quadrature import gauss, radau, safe_end
@@ -64,7 +64,7 @@ class LanczosQuadrature:
             *rule, problem.n, method=self.name, matvecs=matvecs, seed=problem.seed, exact=self.exact,
             coarse=[gauss(alpha[:, :m], beta[:, :m]) for m in coarse_depths(self.steps)],
             brackets=[] if end is None else [radau(alpha, beta, end)],
-            controls=[power_control(*rule, problem.sums, problem.n)],
+            controls=power_controls(*rule, problem.sums, problem.n),
             details={"steps": self.steps, "precision": _arrays.eps(problem.A.dtype)})
 
 

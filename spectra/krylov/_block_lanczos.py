@@ -94,6 +94,14 @@ class BlockLanczosRun:
                 return
             self._one_step()
 
+    def extend(self, V) -> None:
+        """Go on from an invariant space with what V has outside it; T becomes block diagonal."""
+        if not self.exact:
+            raise ValueError("the space is not invariant yet: advance the run instead")
+        self._next, _ = self._independent(self._orthogonal(V), self._size, self.A.shape[0] - self._dimension)
+        self._below[-1] = np.zeros((self._next.shape[1], self._below[-1].shape[1]))
+        self.exact = self._next.shape[1] == 0
+
     def _one_step(self):
         Q = self._next
         self._keep(Q)
