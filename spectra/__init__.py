@@ -3,8 +3,7 @@
 from spectra import estimators, krylov, operators, testing
 from spectra._maxent import maxent
 from spectra.estimators import diagonal, logdet, moments, spectral_density, spectral_sum, trace
-from spectra.krylov import lanczos
-from spectra.krylov._bounds import spectral_bounds
+from spectra.krylov import eigenpairs, lanczos, spectral_bounds
 from spectra.operators import LinearOperator, aslinearoperator
 from spectra.results import ConvergenceWarning, Estimate, SpectralDensity
 
@@ -15,6 +14,7 @@ __all__ = [
     "SpectralDensity",
     "aslinearoperator",
     "diagonal",
+    "eigenpairs",
     "estimators",
     "krylov",
     "lanczos",
@@ -29,3 +29,12 @@ __all__ = [
     "trace",
 ]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    """`spectra.plot` and `spectra.datasets` are imported when first used."""
+    if name in ("datasets", "plot"):
+        import importlib
+
+        return importlib.import_module(f"spectra.{name}")
+    raise AttributeError(f"module 'spectra' has no attribute {name!r}")
