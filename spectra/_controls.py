@@ -93,8 +93,8 @@ def controlled(samples: np.ndarray, controls: Sequence[Control], f: Callable) ->
 def power_controls(nodes, weights, traces: Sequence[float], size: int) -> list[Control]:
     """Control variates from exact power sums alone, ``traces = (n, tr A, tr A^2)`` as far as known.
 
-    `nodes` and `weights`, of shape (k, m), are the quadrature rules of the probes; each row of weights sums to 1. Either
-    half of the probes is corrected with the fit under the measure of the other half, so that no probe fits itself.
+    `nodes` and `weights`, of shape (k, m), are the quadrature rules of the probes; each row of weights sums to 1.
+    Either half of the probes is corrected with the fit under the measure of the other, so that no probe fits itself.
     """
     nodes = np.broadcast_to(nodes, weights.shape)
     scale = float(np.abs(nodes).max()) or 1.0

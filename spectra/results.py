@@ -313,7 +313,7 @@ class SpectralDensity:
             lo, hi = remaining_change(*[_integrals(r, f).mean() for r in self._coarse], fine)
             lo, hi = self._narrowed(f, fine, lo, hi)
         rounding = self._rounding(f)
-        return self.size * (lo - rounding), self.size * (hi + rounding)
+        return float(self.size * (lo - rounding)), float(self.size * (hi + rounding))
 
     def change_since_half(self, f) -> float:
         """Change of the estimate of tr f(A) over the last doubling of the depth."""
@@ -345,7 +345,7 @@ class SpectralDensity:
         below_a = [_neighbours(n, w, a, "left") for n, w in self.rules]
         below_b = [_neighbours(n, w, b, "right") for n, w in self.rules]
         (left_a, right_a), (left_b, right_b) = np.mean(below_a, 0), np.mean(below_b, 0)
-        return -self.size * (left_b + right_a), self.size * (right_b + left_a)
+        return float(-self.size * (left_b + right_a)), float(self.size * (right_b + left_a))
 
     # The distribution
 
@@ -427,7 +427,7 @@ class SpectralDensity:
 
     def _masses(self, a, b) -> np.ndarray:
         """Mass of [a, b] for each probe of a continuous density."""
-        nodes, weights = self._rule
+        weights = self._rule[1]
         edges = self._cumulative()[0]
         below = np.concatenate([np.zeros((len(weights), 1)), np.cumsum(weights, 1)], 1)
         return np.array([np.interp(b, edges, w) - np.interp(a, edges, w) for w in below])
@@ -523,6 +523,7 @@ def _rule(nodes, weights) -> Rule:
     if not (np.all(np.isfinite(nodes)) and np.all(np.isfinite(mass)) and np.all(mass > 0)):
         raise ValueError("a rule needs finite nodes and weights of positive total mass; "
                          "a NaN here comes from the operator's products")
+    mass[np.abs(mass - 1) <= 8 * np.finfo(float).eps] = 1.0  # a stored rule is read back to the same digits
     return nodes, weights / mass
 
 

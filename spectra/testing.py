@@ -82,7 +82,7 @@ class _Check:
         assert error <= self.tolerance, f"{message}: relative error {error:.2g}, allowed {self.tolerance:.2g}"
 
     def _shapes(self, X):
-        m, n = self.op.shape
+        m = self.op.shape[0]
         x = _arrays.from_host(X[:, 0], self.op.like, self.op.dtype)
         assert tuple((self.op @ x).shape) == (m,), f"A @ x must have shape ({m},), found {(self.op @ x).shape}"
         found = _arrays.dtype_of(self.op @ x)
@@ -111,7 +111,7 @@ class _Check:
                 f"lower_bound is {self.op.lower_bound:.3g}, but a Rayleigh quotient is {lowest:.3g}")
 
     def _entries(self, dense):
-        m, n = self.op.shape
+        n = self.op.shape[1]
         indices = np.unique(self.rng.integers(0, n, 3))
         unit = np.zeros((n, len(indices)))
         unit[indices, np.arange(len(indices))] = 1

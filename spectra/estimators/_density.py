@@ -11,8 +11,9 @@ from spectra._progress import track
 from spectra.estimators._adaptive import fixed
 from spectra.estimators._block_slq import BlockQuadrature
 from spectra.estimators._budget import CAP
-from spectra.estimators._kpm import kpm_density, sampled_moments
-from spectra.estimators._problem import Problem, pose
+from spectra.estimators._kpm import kpm_density
+from spectra.estimators._moments import estimated_moments
+from spectra.estimators._problem import Problem
 from spectra.estimators._slq import LanczosQuadrature
 from spectra.operators._door import enter
 from spectra.results import ConvergenceWarning, SpectralDensity
@@ -70,37 +71,37 @@ def spectral_density(A, *, method: str = "slq", steps: int = 80, probes: int = 8
     for name, count in (("steps", steps), ("probes", probes)):
         if int(count) != count or count < 1:
             raise ValueError(f"{name} must be a positive integer, found {count!r}")
-    problem = pose(enter(A, "spectral_density", check=check), rng, support, memory)
+    problem = Problem(enter(A, "spectral_density", check=check), rng, support, memory)
     if rtol is not None:
-        return _to_tolerance(problem, method, rtol, support, progress)
+        return _to_tolerance(problem, method, rtol, progress)
     with track(progress, probes * steps, method) as advance:
-        return DENSITIES[method](problem, int(probes), int(steps), support, advance)
+        return DENSITIES[method](problem, int(probes), int(steps), advance)
 
 
-def _slq(problem: Problem, probes: int, steps: int, support, advance) -> SpectralDensity:
+def _slq(problem: Problem, probes: int, steps: int, advance) -> SpectralDensity:
     return fixed(problem, LanczosQuadrature, probes, steps, advance)
 
 
-def _block_slq(problem: Problem, probes: int, steps: int, support, advance) -> SpectralDensity:
+def _block_slq(problem: Problem, probes: int, steps: int, advance) -> SpectralDensity:
     return fixed(problem, BlockQuadrature, probes, steps, advance)
 
 
-def maxent_density(problem: Problem, probes: int, steps: int, support, advance) -> SpectralDensity:
+def maxent_density(problem: Problem, probes: int, steps: int, advance) -> SpectralDensity:
     """Maximum entropy given 2 x steps Chebyshev moments (thesis, Algorithms 1 and 3)."""
-    return maxent(sampled_moments(problem, probes, 2 * steps, support, advance), bias=True)
+    return maxent(estimated_moments(problem, probes, 2 * steps, "chebyshev", advance), bias=True)
 
 
 DENSITIES = {"slq": _slq, "block-slq": _block_slq, "kpm": kpm_density, "maxent": maxent_density}
 
 
-def _to_tolerance(problem, method, rtol, support, progress) -> SpectralDensity:
+def _to_tolerance(problem, method, rtol, progress) -> SpectralDensity:
     if not 0 < rtol < 1:
         raise ValueError(f"rtol must lie between 0 and 1, found {rtol!r}; 0.01 asks for a mean error of 1 % in the "
                          "distribution function")
     spent, steps, probes, before = problem.A.matvecs, 16, 4, None
     with track(progress, CAP, method) as advance:
         while True:
-            rho = DENSITIES[method](problem, probes, steps, support, advance)
+            rho = DENSITIES[method](problem, probes, steps, advance)
             noise = _mean_difference(rho.rules[: probes // 2], rho.rules[probes // 2 :], rho) / 2
             change = np.inf if before is None else _mean_difference(before.rules, rho.rules, rho)
             used = problem.A.matvecs - spent

@@ -18,32 +18,33 @@ from numpy.polynomial import chebyshev
 
 from spectra.estimators._moments import estimated_moments
 from spectra.estimators._problem import Problem
+from spectra.estimators._slq import coarse_depths
 from spectra.krylov._lanczos import LanczosRun
 from spectra.krylov._quadrature import gauss
 from spectra.results import Estimate, NotFinite, SpectralDensity, remaining_change, standard_error
 
 
-def kpm_density(problem: Problem, probes: int, steps: int, support, advance: Callable) -> SpectralDensity:
-    """Kernel polynomial density from 2 x steps Chebyshev moments, on as many Chebyshev points again."""
-    mu = sampled_moments(problem, probes, 2 * steps, support, advance)
-    order = 2 * steps
-    x = chebyshev.chebpts1(2 * order)
-    weights = _damped(mu.samples, order, x)
-    lo, hi = mu.support
-    details = {"order": order, "damping": "jackson", "steps": steps}
-    return SpectralDensity((hi + lo) / 2 + (hi - lo) / 2 * x, weights, problem.n, support=mu.support,
-                           matvecs=mu.matvecs, seed=problem.seed, method="kpm", details=details)
+def kpm_density(problem: Problem, probes: int, steps: int, advance: Callable) -> SpectralDensity:
+    """Kernel polynomial density from 2 x steps Chebyshev moments, on twice as many Chebyshev points."""
+    spent = problem.A.matvecs
+    mu = estimated_moments(problem, probes, 2 * steps, "chebyshev", advance)
+    *coarse, rule = [_damped(mu.samples[:, : 2 * d + 1], mu.support) for d in (*coarse_depths(steps), steps)]
+    return SpectralDensity(*rule, problem.n, support=mu.support, matvecs=problem.A.matvecs - spent, coarse=coarse,
+                           seed=problem.seed, method="kpm", details={"steps": steps, "damping": "jackson"})
 
 
-def _damped(samples, order, x):
-    i = np.arange(order + 1)
-    N = order + 2
+def _damped(samples, support):
+    """Nodes and weights of the series with Jackson's factors, which are those of a positive kernel."""
+    order = samples.shape[1] - 1
+    i, N = np.arange(order + 1), order + 2
     jackson = ((N - i) * np.cos(np.pi * i / N) + np.sin(np.pi * i / N) / np.tan(np.pi / N)) / N
-    coefficients = np.where(i == 0, 1.0, 2.0) * jackson * samples
-    return np.maximum(coefficients @ chebyshev.chebvander(x, order).T / len(x), 0.0)
+    x = chebyshev.chebpts1(2 * order)
+    weights = (np.where(i == 0, 1.0, 2.0) * jackson * samples) @ chebyshev.chebvander(x, order).T
+    lo, hi = support
+    return (hi + lo) / 2 + (hi - lo) / 2 * x, np.maximum(weights, 0.0)
 
 
-def chebyshev_sum(problem: Problem, f: Callable, probes: int, steps: int, support, advance: Callable) -> Estimate:
+def chebyshev_sum(problem: Problem, f: Callable, probes: int, steps: int, advance: Callable) -> Estimate:
     """tr f(A) from 2 x steps Chebyshev moments and the interpolant of f of that degree.
 
     The safety margin of the support may reach where f is singular, so f is continued as a constant beyond the extreme
@@ -52,8 +53,8 @@ def chebyshev_sum(problem: Problem, f: Callable, probes: int, steps: int, suppor
     spent = problem.A.matvecs
     run = LanczosRun(problem.A, problem.probes(1), check=False)
     run.advance(min(steps, problem.n))
-    mu = sampled_moments(problem, probes, 2 * steps, support, advance)
-    depths = [max(steps // 4, 1), max(steps // 2, 1), steps]
+    mu = estimated_moments(problem, probes, 2 * steps, "chebyshev", advance)
+    depths = [*coarse_depths(steps), steps]
     values = [mu.samples[:, : 2 * d + 1] @ _interpolant(f, 2 * d, mu.support, _hull(run, d)) for d in depths]
     bracket = remaining_change(*(v.mean() for v in values))
     n = problem.n
@@ -76,9 +77,3 @@ def _hull(run: LanczosRun, steps: int):
     """Extreme Ritz values after the first `steps` steps."""
     nodes, _ = gauss(run.alpha[:, :steps], run.beta[:, :steps])
     return float(nodes.min()), float(nodes.max())
-
-
-def sampled_moments(problem: Problem, probes: int, order: int, support, advance) -> Estimate:
-    """Chebyshev moments of the problem's operator, from its own generator."""
-    return estimated_moments(problem.A, order, "chebyshev", support, probes, problem.generator, problem.seed,
-                             problem.memory, advance)

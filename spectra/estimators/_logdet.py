@@ -7,7 +7,7 @@ import numpy as np
 from spectra.estimators._budget import budget
 from spectra.estimators._exact import not_definite
 from spectra.estimators._preconditioners import unit_diagonal
-from spectra.estimators._problem import pose
+from spectra.estimators._problem import Problem
 from spectra.estimators._sum import admitted, chosen, estimate_sum
 from spectra.krylov._bounds import spectral_bounds
 from spectra.results import Estimate, NotFinite
@@ -78,15 +78,15 @@ def logdet(A, *, method: str = "auto", matvecs: int | None = None, probes: int |
     op, allowed = admitted(A, "logdet", method, budget(matvecs, probes, steps, rtol), check)
     method = chosen(op, np.log, method, allowed, memory)
     if method == "exact":
-        return estimate_sum(pose(op, rng, None, memory), np.log, method, allowed, None, 0.0, progress, "logdet")
+        return estimate_sum(Problem(op, rng, None, memory), np.log, method, allowed, 0.0, progress, "logdet")
     op, offset = _preconditioned(op, preconditioner, support)
-    problem = pose(op, rng, support, memory)
-    before = op.matvecs
-    if support is None and method in _ON_SUPPORT:
-        support = _positive_support(problem)
+    problem = Problem(op, rng, support, memory)
+    if method in _ON_SUPPORT and support is None:
+        before = op.matvecs
+        problem.support = _positive_support(problem)
         allowed = allowed.less(op.matvecs - before)
     try:
-        estimate = estimate_sum(problem, np.log, method, allowed, support, offset, progress, "logdet")
+        estimate = estimate_sum(problem, np.log, method, allowed, offset, progress, "logdet")
     except NotFinite as error:
         raise not_definite(f"Lanczos found a Ritz value of {error.where:.4g}") from None
     _require_regular(estimate, op.dtype)
@@ -97,7 +97,7 @@ _ON_SUPPORT = ("chebyshev", "maxent")  # methods that need an interval to work o
 
 
 def _positive_support(problem):
-    """[0, hi] or better; negative eigenvalues show up as moments beyond what the interval allows."""
+    """[0, hi] or better; a negative eigenvalue shows up as moments that the interval does not allow."""
     lo, hi = spectral_bounds(problem.A, rng=problem.seed)
     if hi <= 0:
         raise not_definite(f"its spectrum lies below {hi:.4g}")

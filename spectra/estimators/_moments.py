@@ -12,7 +12,7 @@ from numpy.polynomial import chebyshev, legendre
 
 from spectra import _arrays
 from spectra._progress import track
-from spectra.estimators._probes import probe_blocks
+from spectra.estimators._problem import Problem
 from spectra.krylov._bounds import spectral_bounds
 from spectra.krylov._chebyshev import chebyshev_moments
 from spectra.krylov._lanczos import power_of_two
@@ -67,30 +67,31 @@ def moments(A, order: int, *, basis: str = "chebyshev", support=None, probes: in
     if int(order) != order or order < 0 or probes < 1:
         raise ValueError(f"moments need an order >= 0 and at least one probe, found order={order!r}, probes={probes!r}")
     op = enter(A, "moments", check=check)
-    generator, seed = _arrays.generator(rng)
+    problem = Problem(op, rng, support, memory)
     with track(progress, probes * -(-order // 2), f"{basis} moments") as advance:
-        return estimated_moments(op, int(order), basis, support, probes, generator, seed, memory, advance)
+        return estimated_moments(problem, probes, int(order), basis, advance)
 
 
-def estimated_moments(op, order, basis, support, probes, generator, seed, memory, advance) -> Estimate:
-    """`moments` behind the door, with probes from `generator`."""
+def estimated_moments(problem: Problem, probes: int, order: int, basis: str, advance) -> Estimate:
+    """`moments` behind the door."""
+    op, support = problem.A, problem.support
     spent = op.matvecs
     if support is None and basis != "power":
-        support = spectral_bounds(op, rng=seed)
-        support = support if support[0] < support[1] else _around(support[0])
-    if support is not None:
-        support = _interval(support)
+        support = _found_support(op, problem.seed)
     samples = np.concatenate([BASES[basis](op, V, order, support, advance)
-                              for V in probe_blocks(op, probes, generator, 4, memory)]) / op.shape[0]
+                              for V in problem.blocks(probes, 4)]) / problem.n
     details = {"samples": samples, "covariance": _covariance_of_mean(samples), "support": support, "basis": basis,
-               "size": op.shape[0]}
+               "size": problem.n}
     stderr = np.array([standard_error(column) for column in samples.T])
-    return Estimate(samples.mean(0), stderr, None, op.matvecs - spent, probes, seed, basis, details)
+    return Estimate(samples.mean(0), stderr, None, op.matvecs - spent, probes, problem.seed, basis, details)
 
 
-def _around(x: float):
-    """An interval around the only eigenvalue there is."""
-    return (x - abs(x) / 2, x + abs(x) / 2) if x else (-1.0, 1.0)
+def _found_support(op, seed):
+    """Safe bounds of the spectrum, widened to an interval where there is only one eigenvalue."""
+    lo, hi = spectral_bounds(op, rng=seed)
+    if lo < hi:
+        return lo, hi
+    return (lo - abs(lo) / 2, lo + abs(lo) / 2) if lo else (-1.0, 1.0)
 
 
 def _power(op, V, order, support, advance):
@@ -136,13 +137,6 @@ def legendre_in_chebyshev(order: int) -> np.ndarray:
     weights = np.full(order + 1, 2.0 / (order + 1))
     weights[0] /= 2
     return ((vander * weights).T @ values).T
-
-
-def _interval(support):
-    lo, hi = (float(end) for end in support)
-    if not (np.isfinite(lo) and np.isfinite(hi) and lo < hi):
-        raise ValueError(f"support must be an interval (lo, hi) with lo < hi, found ({lo}, {hi})")
-    return lo, hi
 
 
 def _covariance_of_mean(samples):

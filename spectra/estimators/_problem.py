@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 
@@ -10,53 +11,63 @@ from spectra import _arrays
 from spectra.operators import LinearOperator
 
 
-@dataclass(frozen=True)
 class Problem:
-    """An operator, its random source, and what is known exactly about it.
+    """An operator that has passed the door, its random source, and what is known exactly about it.
 
     Attributes
     ----------
     A : LinearOperator
         Hermitian.
-    generator : random generator
-        Where probes come from.
-    seed : int or None
-        What reproduces it.
-    end : float or None
-        A number that no eigenvalue lies below.
-    sums : tuple of float
-        n, tr A and tr A^2, as far as stored entries give them.
+    generator, seed
+        Where probes come from, and what reproduces it.
+    support : tuple or None
+        Interval that holds the spectrum, if the caller gave one.
     memory : int
         Budget in bytes for blocks of vectors and bases.
     """
 
-    A: LinearOperator
-    generator: object
-    seed: int | None
-    end: float | None
-    sums: tuple[float, ...]
-    memory: int
+    def __init__(self, A: LinearOperator, rng, support=None, memory: int | None = None):
+        self.A = A
+        self.generator, self.seed = _arrays.generator(rng)
+        self.support = None if support is None else interval(support)
+        self.memory = int(memory or _arrays.MEMORY)
 
     @property
     def n(self) -> int:
         return self.A.shape[0]
 
+    @cached_property
+    def end(self) -> float | None:
+        """A number that no eigenvalue lies below, if one is known."""
+        if self.support is not None:
+            return self.support[0]
+        return gershgorin_lower(self.A) if self.A.lower_bound is None else self.A.lower_bound
+
+    @cached_property
+    def sums(self) -> tuple[float, ...]:
+        """n, tr A and tr A^2, as far as stored entries give them."""
+        return power_sums(self.A)
+
     def probes(self, k: int):
         """k fresh Rademacher probes, shape (n, k)."""
         return _arrays.signs(self.generator, self.n, k, self.A.like, self.A.dtype)
+
+    def blocks(self, k: int, vectors: float) -> Iterator:
+        """k probes in blocks that fit the memory if each needs so many vectors."""
+        for size in _arrays.groups(k, vectors * self.n * self.A.dtype.itemsize, self.memory):
+            yield self.probes(size)
 
     def room(self, vectors: float) -> int:
         """How many probes fit the memory if each needs so many vectors; at least one."""
         return max(int(self.memory // (vectors * self.n * self.A.dtype.itemsize)), 1)
 
 
-def pose(A: LinearOperator, rng, support=None, memory: int | None = None) -> Problem:
-    """The problem for an operator that has passed the door."""
-    generator, seed = _arrays.generator(rng)
-    end = A.lower_bound if support is None else float(support[0])
-    if end is None:
-        end = gershgorin_lower(A)
-    return Problem(A, generator, seed, end, power_sums(A), int(memory or _arrays.MEMORY))
+def interval(support) -> tuple[float, float]:
+    """`support`, checked."""
+    lo, hi = (float(end) for end in support)
+    if not (np.isfinite(lo) and np.isfinite(hi) and lo < hi):
+        raise ValueError(f"support must be an interval (lo, hi) with lo < hi, found ({lo}, {hi})")
+    return lo, hi
 
 
 def power_sums(A: LinearOperator) -> tuple[float, ...]:

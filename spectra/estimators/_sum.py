@@ -1,6 +1,6 @@
 """tr f(A) = sum_i f(lambda_i), by every method there is, and which to take.
 
-One new method is one function (problem, f, budget, support, offset, advance) -> Estimate and one entry in METHODS.
+One new method is one function (problem, f, budget, offset, advance) -> Estimate and one entry in METHODS.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from spectra.estimators._budget import Budget, budget
 from spectra.estimators._density import maxent_density
 from spectra.estimators._exact import affordable, exact_sum
 from spectra.estimators._kpm import chebyshev_sum
-from spectra.estimators._problem import Problem, pose
+from spectra.estimators._problem import Problem
 from spectra.estimators._slq import LanczosQuadrature
 from spectra.operators import LinearOperator, aslinearoperator
 from spectra.operators._door import enter
@@ -79,7 +79,8 @@ def spectral_sum(A, f: Callable, *, method: str = "auto", matvecs: int | None = 
     """
     op, allowed = admitted(A, "spectral_sum", method, budget(matvecs, probes, steps, rtol), check)
     method = chosen(op, f, method, allowed, memory)
-    return estimate_sum(pose(op, rng, support, memory), f, method, allowed, support, 0.0, progress, "spectral_sum")
+    problem = Problem(op, rng, support, memory)
+    return estimate_sum(problem, f, method, allowed, 0.0, progress, "spectral_sum")
 
 
 def admitted(A, purpose: str, method: str, allowed: Budget, check: bool) -> tuple[LinearOperator, Budget]:
@@ -99,22 +100,22 @@ def chosen(op: LinearOperator, f, method: str, allowed: Budget, memory: int | No
     return "exact" if affordable(op, f, allowed.nominal, int(memory or MEMORY)) else "stochastic"
 
 
-def estimate_sum(problem: Problem, f, method, allowed: Budget, support, offset, progress, purpose) -> Estimate:
+def estimate_sum(problem: Problem, f, method, allowed: Budget, offset, progress, purpose) -> Estimate:
     """tr f(A) + offset by one method; warns where the answer is worse than asked."""
     with track(progress, allowed.nominal, f"{purpose}, {method}") as advance:
-        estimate = METHODS[method](problem, f, allowed, support, offset, advance)
+        estimate = METHODS[method](problem, f, allowed, offset, advance)
     estimate = replace(estimate, value=estimate.value + offset, matvecs=estimate.matvecs + allowed.at_door,
                        details=dict(estimate.details))
     _warn(estimate, allowed, purpose)
     return estimate
 
 
-def _exact(problem, f, allowed, support, offset, advance) -> Estimate:
+def _exact(problem, f, allowed, offset, advance) -> Estimate:
     return exact_sum(problem.A, f)
 
 
 def _quadrature(kind):
-    def run(problem, f, allowed, support, offset, advance) -> Estimate:
+    def run(problem, f, allowed, offset, advance) -> Estimate:
         if allowed.shape:
             density = fixed(problem, kind, *allowed.shape, advance)
         else:
@@ -126,23 +127,23 @@ def _quadrature(kind):
     return run
 
 
-def _stochastic(problem, f, allowed, support, offset, advance) -> Estimate:
+def _stochastic(problem, f, allowed, offset, advance) -> Estimate:
     """The shared Krylov space wherever its basis fits the memory; separate runs, which need none, elsewhere."""
     probes, steps = allowed.shape or (_LEAST_BLOCK, _LEAST_STEPS)
     fits = problem.room(BlockQuadrature.vectors(steps)) >= min(probes, _LEAST_BLOCK)
-    return METHODS["block-slq" if fits else "slq"](problem, f, allowed, support, offset, advance)
+    return METHODS["block-slq" if fits else "slq"](problem, f, allowed, offset, advance)
 
 
 def _by_doubling(estimator):
     """A method of fixed shape, which meets a tolerance by doubling steps while bias dominates, else probes."""
 
-    def run(problem, f, allowed, support, offset, advance) -> Estimate:
+    def run(problem, f, allowed, offset, advance) -> Estimate:
         if allowed.rtol is None:
-            probes, steps = allowed.shape or _usual_shape(allowed.matvecs - (support is None) * _FOR_BOUNDS)
-            return estimator(problem, f, probes, steps, support, advance)
+            probes, steps = allowed.shape or _usual_shape(allowed.matvecs - (problem.support is None) * _FOR_BOUNDS)
+            return estimator(problem, f, probes, steps, advance)
         spent, probes, steps = problem.A.matvecs, 8, 16
         while True:
-            estimate = estimator(problem, f, probes, steps, support, advance)
+            estimate = estimator(problem, f, probes, steps, advance)
             used = problem.A.matvecs - spent
             estimate = replace(estimate, matvecs=used, details=dict(estimate.details))
             if _achieved(estimate, offset) <= allowed.rtol or used + 2 * probes * steps > allowed.matvecs:
@@ -159,9 +160,9 @@ def _usual_shape(matvecs: int) -> tuple[int, int]:
     return probes, max(matvecs // (probes + 1), 1)
 
 
-def _maxent(problem, f, probes, steps, support, advance) -> Estimate:
+def _maxent(problem, f, probes, steps, advance) -> Estimate:
     spent = problem.A.matvecs
-    estimate = maxent_density(problem, probes, steps, support, advance).sum(f)
+    estimate = maxent_density(problem, probes, steps, advance).sum(f)
     return replace(estimate, matvecs=problem.A.matvecs - spent, seed=problem.seed, details={"steps": steps})
 
 
