@@ -20,28 +20,30 @@ class Budget:
         Fixed shape of the run, if both were given.
     rtol : float or None
         Relative tolerance asked for at 95 %, bias included.
-    at_door : int
-        Products already spent on testing the operator.
+    spent : int
+        Products already spent before the method began.
     """
 
     matvecs: int
     probes: int | None
     steps: int | None
     rtol: float | None
-    at_door: int = 0
+    spent: int = 0
 
-    def less(self, products: int) -> Budget:
-        """The budget after `products` were spent on testing an operator nobody had seen.
+    def less(self, products: int, purpose: str) -> Budget:
+        """The budget after `products` were spent on `purpose`; a fixed shape is run as it was asked for.
 
         Raises
         ------
         ValueError
             If nothing is left.
         """
+        if self.shape:
+            return replace(self, spent=self.spent + products)
         if products >= self.matvecs:
-            raise ValueError(f"a budget of {self.matvecs} products leaves none after the {products} that test an "
-                             "operator nobody has seen; allow more, or skip the test with check=False")
-        return replace(self, matvecs=self.matvecs - products, at_door=products)
+            raise ValueError(f"a budget of {self.matvecs} products leaves none after the {products} that {purpose}; "
+                             "allow more")
+        return replace(self, matvecs=self.matvecs - products, spent=self.spent + products)
 
     @property
     def nominal(self) -> int:

@@ -84,7 +84,7 @@ def logdet(A, *, method: str = "auto", matvecs: int | None = None, probes: int |
     if method in _ON_SUPPORT and support is None:
         before = op.matvecs
         problem.support = _positive_support(problem)
-        allowed = allowed.less(op.matvecs - before)
+        allowed = allowed.less(op.matvecs - before, "find the ends of the spectrum (support= spares them)")
     try:
         estimate = estimate_sum(problem, np.log, method, allowed, offset, progress, "logdet")
     except NotFinite as error:

@@ -90,7 +90,7 @@ def admitted(A, purpose: str, method: str, allowed: Budget, check: bool) -> tupl
     op = aslinearoperator(A)
     before = op.matvecs
     enter(op, purpose, check=check)
-    return op, allowed.less(op.matvecs - before)
+    return op, allowed.less(op.matvecs - before, "test an operator nobody has seen (check=False skips it)")
 
 
 def chosen(op: LinearOperator, f, method: str, allowed: Budget, memory: int | None) -> str:
@@ -104,7 +104,7 @@ def estimate_sum(problem: Problem, f, method, allowed: Budget, offset, progress,
     """tr f(A) + offset by one method; warns where the answer is worse than asked."""
     with track(progress, allowed.nominal, f"{purpose}, {method}") as advance:
         estimate = METHODS[method](problem, f, allowed, offset, advance)
-    estimate = replace(estimate, value=estimate.value + offset, matvecs=estimate.matvecs + allowed.at_door,
+    estimate = replace(estimate, value=estimate.value + offset, matvecs=estimate.matvecs + allowed.spent,
                        details=dict(estimate.details))
     _warn(estimate, allowed, purpose)
     return estimate
