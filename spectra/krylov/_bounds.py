@@ -93,9 +93,10 @@ def spectral_bounds(A, *, steps: int = 30, rng=None) -> tuple[float, float]:
 
 
 def _all_eigenvalues(op: LinearOperator):
-    eigenvalues = np.linalg.eigvalsh(_arrays.to_host(op.todense()))
-    if not np.all(np.isfinite(eigenvalues)):
+    matrix = _arrays.to_host(op.todense())
+    if not np.all(np.isfinite(matrix)):
         raise ValueError("a product in spectral_bounds returned NaN or Inf; expected finite numbers from the operator")
+    eigenvalues = np.linalg.eigvalsh(matrix.astype(np.result_type(matrix.dtype, np.float64)))
     ends = float(eigenvalues[0]), float(eigenvalues[-1])
     return ends, ends
 

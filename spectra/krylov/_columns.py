@@ -34,6 +34,15 @@ def unit_columns(B):
     return _arrays.scale_columns(B, 1 / np.where(norms > 0, norms, 1.0)), np.ldexp(norms, exponents)
 
 
+def rescale(V, factors: np.ndarray, name: str):
+    """V with its columns scaled back to size, unless that takes them out of range."""
+    with np.errstate(over="ignore"):
+        V = _arrays.scale_columns(V, factors)
+    if not np.isfinite(float(_arrays.namespace(V).max(abs(V)))):
+        raise ValueError(f"{name} leaves the range of {_arrays.dtype_of(V)}; scale the problem by a number")
+    return V
+
+
 def wide(a) -> np.ndarray:
     """`a` at home in double precision."""
     a = _arrays.to_host(a)

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.linalg import eigh_tridiagonal
 
 from spectra import _arrays
-from spectra.krylov._columns import as_block, put, take, unit_columns
+from spectra.krylov._columns import as_block, put, rescale, take, unit_columns
 from spectra.krylov._lanczos import LanczosRun
 from spectra.operators import LinearOperator
 from spectra.operators._door import enter
@@ -105,12 +105,13 @@ def matrix_function(A, B, f: Callable, *, steps: int = 200, tol: float | None = 
     >>> root.value.round(12), root.steps
     (array([1., 2., 3.]), 3)
     """
+    before = A.matvecs if isinstance(A, LinearOperator) else 0
     op = enter(A, "matrix_function")
     block, shape = as_block(op, B)
     tol = np.sqrt(_arrays.eps(op.dtype)) if tol is None else float(tol)
     if steps < 1 or not 0 < tol < 1:
         raise ValueError(f"matrix_function needs steps >= 1 and 0 < tol < 1, found steps={steps!r} and tol={tol!r}")
-    before, most = op.matvecs, min(int(steps), op.shape[0])
+    most = min(int(steps), op.shape[0])
     block, norms = unit_columns(block)
     value, errors, made, first = 0 * block, np.zeros(len(norms)), 0, 0
     nonzero = np.flatnonzero(norms)
@@ -121,17 +122,14 @@ def matrix_function(A, B, f: Callable, *, steps: int = 200, tol: float | None = 
         made, first = max(made, used), first + width
     if np.any(errors > tol):
         _warn(errors, tol, made)
-    xp = _arrays.namespace(block)
-    value = _arrays.scale_columns(value, norms)
-    if not np.isfinite(float(xp.max(abs(value)))):
-        raise ValueError(f"f(A) B leaves the range of {op.dtype}; divide f or B by a number")
-    return FunctionBlock(xp.reshape(value, shape), errors, made, op.matvecs - before)
+    value = _arrays.namespace(block).reshape(rescale(value, norms, "f(A) B"), shape)
+    return FunctionBlock(value, errors, made, op.matvecs - before)
 
 
 def _warn(errors, tol, steps):
-    warnings.warn(f"matrix_function: {np.sum(errors > tol)} of {len(errors)} columns have relative errors of up to about "
-                  f"{errors.max():.2g} after {steps} steps, asked for {tol:.2g}; raise steps or tol (where more steps "
-                  "change nothing, f varies too fast for the rounding of A)", ConvergenceWarning, stacklevel=3)
+    warnings.warn(f"matrix_function: {np.sum(errors > tol)} of {len(errors)} columns have relative errors of up to "
+                  f"about {errors.max():.2g} after {steps} steps, asked for {tol:.2g}; raise steps or tol (where more "
+                  "steps change nothing, f varies too fast for the rounding of A)", ConvergenceWarning, stacklevel=3)
 
 
 def _apply(op: LinearOperator, V, f, most: int, tol: float):
@@ -158,7 +156,7 @@ def _coefficients(run: LanczosRun, f):
     for i, (alpha, beta, broken) in enumerate(zip(run.alpha, run.beta, run.broken, strict=True)):
         m = int(np.argmax(beta == 0)) + 1 if broken else run.steps
         now, blur = _first_column(alpha[:m], beta[: m - 1], f, _arrays.eps(run.A.dtype))
-        size = np.linalg.norm(now) or 1.0
+        size = _norm(now) or 1.0
         coefficients[i, :m], blurs[i] = now, blur / size
         changes[i] = 0.0 if broken else _change(alpha, beta, f, now) / size
     return coefficients, changes, blurs
@@ -172,7 +170,7 @@ def _change(alpha, beta, f, now) -> float:
         change = now.copy()
         if j > 0:
             change[:j] -= _first_column(alpha[:j], beta[: j - 1], f, 0.0)[0]
-        changes.append(np.linalg.norm(change))
+        changes.append(_norm(change))
     half, quarter = changes
     return quarter if 4 * quarter <= half else max(half, quarter)
 
@@ -187,7 +185,13 @@ def _first_column(alpha, beta, f, noise: float):
         raise NotFinite(size * theta[used & ~np.isfinite(values)][0])
     moved = [np.abs(_values(f, size * (theta + shift)) - values) for shift in (-noise, noise)]
     blur = np.fmax(*(np.where(np.isfinite(change), change, 0.0) for change in moved))
-    return Y @ (np.where(used, values, 0.0) * Y[0]), np.linalg.norm(blur * Y[0])
+    return Y @ (np.where(used, values, 0.0) * Y[0]), _norm(blur * Y[0])
+
+
+def _norm(x) -> float:
+    """Euclidean norm, safe where the squares overflow."""
+    largest = np.abs(x).max()
+    return largest * np.linalg.norm(x / largest) if largest else 0.0
 
 
 def _values(f, theta):
