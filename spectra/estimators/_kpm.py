@@ -47,20 +47,24 @@ def _damped(samples, support):
 def chebyshev_sum(problem: Problem, f: Callable, probes: int, steps: int, advance: Callable) -> Estimate:
     """tr f(A) from 2 x steps Chebyshev moments and the interpolant of f of that degree.
 
-    The safety margin of the support may reach where f is singular, so f is continued as a constant beyond the extreme
-    Ritz values of one Lanczos run. The same with a quarter and a half of degree and steps brackets the bias of both.
+    Where f is singular at an end of the support (log at 0) it is continued as a constant beyond the extreme Ritz values
+    of one Lanczos run. The same with a quarter and a half of degree and steps brackets the bias of both.
     """
-    spent = problem.A.matvecs
-    run = LanczosRun(problem.A, problem.probes(1), check=False)
-    run.advance(min(steps, problem.n))
+    spent, n = problem.A.matvecs, problem.n
     mu = estimated_moments(problem, probes, 2 * steps, "chebyshev", advance)
-    depths = [*coarse_depths(steps), steps]
-    values = [mu.samples[:, : 2 * d + 1] @ _interpolant(f, 2 * d, mu.support, _hull(run, d)) for d in depths]
-    bracket = remaining_change(*(v.mean() for v in values))
-    n = problem.n
-    return Estimate(n * values[-1].mean(), n * standard_error(values[-1]), (n * bracket[0], n * bracket[1]),
-                    problem.A.matvecs - spent, probes, problem.seed, "chebyshev",
-                    {"order": 2 * steps, "support": mu.support, "steps": steps})
+    run = None if _finite(f, np.array(mu.support)) else _lanczos(problem, steps)
+    values = []
+    for depth in (*coarse_depths(steps), steps):
+        hull = mu.support if run is None else _hull(run, depth)
+        values.append(mu.samples[:, : 2 * depth + 1] @ _interpolant(f, 2 * depth, mu.support, hull))
+    lo, hi = remaining_change(*(v.mean() for v in values))
+    return Estimate(n * values[-1].mean(), n * standard_error(values[-1]), (n * lo, n * hi), problem.A.matvecs - spent,
+                    probes, problem.seed, "chebyshev", {"steps": steps, "support": mu.support})
+
+
+def _finite(f, x) -> bool:
+    with np.errstate(all="ignore"):
+        return bool(np.all(np.isfinite(f(x))))
 
 
 def _interpolant(f, degree, support, hull):
@@ -73,7 +77,13 @@ def _interpolant(f, degree, support, hull):
     return coefficients
 
 
-def _hull(run: LanczosRun, steps: int):
+def _lanczos(problem: Problem, steps: int) -> LanczosRun:
+    run = LanczosRun(problem.A, problem.probes(1), check=False)
+    run.advance(min(steps, problem.n))
+    return run
+
+
+def _hull(run: LanczosRun, steps: int) -> tuple[float, float]:
     """Extreme Ritz values after the first `steps` steps."""
     nodes, _ = gauss(run.alpha[:, :steps], run.beta[:, :steps])
     return float(nodes.min()), float(nodes.max())
