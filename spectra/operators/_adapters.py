@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from spectra import _arrays
+from spectra._kernels import csr_kernel
 from spectra.operators._algebra import Affine
 from spectra.operators._base import LinearOperator
 
@@ -172,7 +173,18 @@ class Sparse(_Stored):
         self._claim(scale)
 
     def _matmat(self, V):
-        return self.A @ V
+        kernel = self._kernel(V)
+        return self.A @ V if kernel is None else kernel(self.A, V, None, 1.0, 0.0, 0.0)[0]
+
+    def _step(self, V, U, a, b, c):
+        kernel = self._kernel(V)
+        if kernel is None:
+            return super()._step(V, U, a, b, c)
+        self._spent += V.shape[1]
+        return kernel(self.A, V, U, a, b, c)
+
+    def _kernel(self, V):
+        return csr_kernel(self.A, V) if self.like is None and isinstance(V, np.ndarray) else None
 
     def _adjoint(self):
         if self.A is not self.host:
@@ -292,11 +304,13 @@ def _with_float_entries(A):
 
 
 def _canonical_csr(A):
-    """CSR with sorted, unique indices, without touching the caller's matrix."""
+    """CSR with sorted, unique indices of 32 bits where they fit, without touching the caller's matrix."""
     csr = sparse.csr_array(A)
     if not csr.has_canonical_format:
         csr = csr.copy() if csr is A or np.shares_memory(csr.data, getattr(A, "data", csr.data)) else csr
         csr.sum_duplicates()
+    if csr.indices.dtype == np.int64 and max(csr.nnz, *csr.shape) < 2**31:
+        csr = sparse.csr_array((csr.data, csr.indices.astype(np.int32), csr.indptr.astype(np.int32)), shape=csr.shape)
     return csr
 
 
