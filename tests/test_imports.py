@@ -22,6 +22,7 @@ LAYERS = {
     "testing": 1,
     "results": 2,
     "krylov": 2,
+    "_controls": 2,
     "_maxent": 3,
     "estimators": 3,
     "rmt": 3,
@@ -163,6 +164,24 @@ def test_importing_the_library_imports_no_optional_package():
     modules = set(python("import spectra, sys; print(*sys.modules, sep='\\n')").split())
     assert "spectra.results" in modules
     assert not [package for package in (*LAZY, "pandas", "IPython") if package in modules]
+
+
+def test_plots_and_data_are_imported_when_first_used():
+    before, after, matplotlib = python(
+        "import spectra, sys\n"
+        "print([f'spectra.{room}' in sys.modules for room in ('plot', 'datasets')])\n"
+        "assert spectra.plot.stem and spectra.datasets.names()\n"
+        "print([f'spectra.{room}' in sys.modules for room in ('plot', 'datasets')])\n"
+        "print('matplotlib' in sys.modules)"
+    ).splitlines()
+    assert (before, after, matplotlib) == ("[False, False]", "[True, True]", "False")
+
+
+def test_other_names_are_missed_by_name():
+    import spectra
+
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        spectra.nonsense  # noqa: B018
 
 
 @pytest.mark.slow

@@ -1,0 +1,322 @@
+"""The command line in process: what it prints, what it refuses, what it draws."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+import spectra
+from spectra.cli import COMMANDS, DENSITIES, LAPLACIANS, METHODS, main
+
+PNG = b"\x89PNG\r\n\x1a\n"
+ORDER = 60
+EIGENVALUES = np.geomspace(0.5, 50.0, ORDER)
+LOGDET = float(np.sum(np.log(EIGENVALUES)))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A positive definite matrix, a singular one, one that is not symmetric, a graph, a directed graph."""
+    folder = tmp_path_factory.mktemp("files")
+    Q = np.linalg.qr(np.random.default_rng(1).standard_normal((ORDER, ORDER)))[0]
+    definite = (Q * EIGENVALUES) @ Q.T
+    np.save(folder / "definite.npy", definite)
+    np.save(folder / "indefinite.npy", definite - 10 * np.eye(ORDER))
+    np.save(folder / "lopsided.npy", definite + np.triu(np.ones_like(definite)))
+    np.save(folder / "nan.npy", np.full((3, 3), np.nan))
+    hilbert = 1 / (np.arange(40)[:, None] + np.arange(40) + 1) + 1e-9 * np.eye(40)
+    np.save(folder / "hilbert.npy", hilbert)
+    star = scipy.sparse.csr_array(([1.0] * 6, ([0, 0, 0, 1, 2, 3], [1, 2, 3, 0, 0, 0])), shape=(5, 5))
+    scipy.sparse.save_npz(folder / "star.npz", star)  # one node is isolated
+    scipy.sparse.save_npz(folder / "negative.npz", -star)
+    (folder / "directed.txt").write_text("0 1\n1 0\n1 2\n2 3\n")
+    return folder
+
+
+@pytest.fixture
+def run(files, capsys, monkeypatch):
+    """Exit status, standard output and standard error of one command, in the folder of the files."""
+    monkeypatch.chdir(files)
+
+    def run(*argv: str):
+        try:
+            status = main(list(argv))
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def answer(run):
+    """What a command that succeeds says in JSON."""
+
+    def answer(*argv: str) -> dict:
+        status, out, err = run(*argv, "--json")
+        assert (status, err, out.count("\n")) == (0, "", 1), err
+        return json.loads(out, parse_constant=pytest.fail)  # NaN and Infinity are not JSON
+
+    return answer
+
+
+# Log-determinants
+
+
+def test_logdet_is_exact_where_that_is_cheap(run):
+    status, out, err = run("logdet", "definite.npy")
+    assert (status, err) == (0, "")
+    assert "exact (Cholesky), 0 products" in out
+    assert float(re.search(r"log det = (\S+)", out)[1]) == pytest.approx(LOGDET, rel=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_of_logdet(answer, method):
+    found = answer("logdet", "definite.npy", "--method", method, "--rng", "0")
+    estimate = found["estimate"]
+    low, high = estimate["interval"]
+    assert set(found) == {"spectra", "command", "input", "estimate", "known", "warnings"}
+    assert set(estimate) >= {"value", "stderr", "bias", "matvecs", "probes", "seed", "method", "interval", "details"}
+    assert low <= estimate["value"] <= high
+    assert low - 1e-6 <= LOGDET <= high + 1e-6
+    assert found["warnings"] == []
+
+
+def test_options_of_logdet_reach_the_estimator(answer, files):
+    options = {"method": "slq", "probes": 5, "steps": 20, "rng": 7, "support": (0.4, 60.0), "memory": 2**20}
+    expected = spectra.logdet(np.load(files / "definite.npy"), **options)
+    found = answer("logdet", "definite.npy", "--method", "slq", "--probes", "5", "--steps", "20", "--rng", "7",
+                   "--support", "0.4", "60", "--memory", "1M")
+    assert found["estimate"]["value"] == expected.value
+    assert found["estimate"]["matvecs"] == expected.matvecs == 100
+    tighter = answer("logdet", "definite.npy", "--method", "slq", "--rtol", "0.05", "--matvecs", "3000", "--rng", "7")
+    assert tighter["estimate"]["matvecs"] <= 3000
+
+
+def test_a_seed_repeats_the_answer_and_is_recorded_without_one(answer):
+    command = ("logdet", "definite.npy", "--method", "slq", "--probes", "4", "--steps", "10")
+    drawn = answer(*command)
+    again = answer(*command, "--rng", str(drawn["estimate"]["seed"]))
+    assert again["estimate"] == drawn["estimate"]
+
+
+def test_shift_adds_a_multiple_of_the_identity(answer):
+    shifted = answer("logdet", "definite.npy", "--shift", "2", "--method", "exact")
+    assert shifted["estimate"]["value"] == pytest.approx(np.sum(np.log(EIGENVALUES + 2)))
+    assert shifted["input"]["shift"] == 2.0
+
+
+def test_warnings_go_into_json_and_to_standard_error_otherwise(run, answer):
+    command = ("logdet", "hilbert.npy", "--method", "slq", "--probes", "8", "--steps", "5", "--rng", "0")
+    (caution,) = answer(*command)["warnings"]
+    assert "quadrature bias dominates" in caution
+    status, _, err = run(*command)
+    assert status == 0
+    assert err == f"spectra: warning: {caution}\n"
+
+
+def test_graphs_have_a_logdet_with_a_shift_only(run, answer):
+    status, out, err = run("logdet", "karate")
+    assert (status, out) == (2, "")
+    assert "normalised Laplacian of a graph is singular" in err
+    assert "--shift" in err
+    found = answer("logdet", "karate", "--shift", "0.1", "--laplacian", "combinatorial", "--method", "slq",
+                   "--rng", "0")
+    assert found["input"] | {"source": ""} == {"kind": "graph", "name": "karate", "source": "", "order": 34,
+                                               "entries": 78, "facts": {}, "operator": "combinatorial", "shift": 0.1}
+
+
+# Densities
+
+
+@pytest.mark.parametrize("method", DENSITIES)
+def test_every_method_of_density(answer, method):
+    found = answer("density", "karate", "--method", method, "--steps", "12", "--probes", "3", "--rng", "1")["density"]
+    assert sum(found["weights"]) == pytest.approx(1)
+    assert len(found["nodes"]) == len(found["weights"])
+    assert found["matvecs"] <= 36
+    assert found["moments"][0]["value"] == pytest.approx(1, abs=0.2)
+    assert list(found["quantiles"].values()) == sorted(found["quantiles"].values())
+    assert -1e-12 <= found["support"][0] <= found["support"][1] <= 2 + 1e-12
+
+
+def test_density_in_words_covers_all_eigenvalues(run):
+    status, out, _ = run("density", "karate", "--rng", "0")
+    shares = [float(share) for share in re.findall(r"([\d.]+) % \[", out)]
+    assert status == 0
+    assert len(shares) == 15
+    assert sum(shares) == pytest.approx(100, abs=1)
+    assert "seed 0" in out
+
+
+def test_density_of_one_probe_has_no_interval(run):
+    status, out, _ = run("density", "karate", "--probes", "1", "--rng", "0")
+    assert status == 0
+    assert "[ 0.0, 100.0]" in out
+
+
+# Matrices of graphs
+
+
+@pytest.mark.parametrize(("kind", "eigenvalues"), [
+    ("normalized", [0, 0, 1, 1, 2]),  # the isolated node has the eigenvalue 0
+    ("combinatorial", [0, 0, 1, 1, 4]),
+    ("adjacency", [-np.sqrt(3), 0, 0, 0, np.sqrt(3)]),
+])
+def test_matrices_of_a_star_and_an_isolated_node(files, answer, kind, eigenvalues):
+    A = scipy.sparse.csr_array(scipy.sparse.load_npz(files / "star.npz"))
+    np.testing.assert_allclose(np.linalg.eigvalsh(LAPLACIANS[kind](A).toarray()), eigenvalues, atol=1e-12)
+    low, high = answer("info", "star.npz", "--laplacian", kind)["matrix"]["spectral_bounds"]
+    assert low <= eigenvalues[0] + 1e-12
+    assert high >= eigenvalues[-1] - 1e-12
+
+
+def test_normalised_laplacian_is_that_of_networkx():
+    networkx = pytest.importorskip("networkx")
+    ours = LAPLACIANS["normalized"](spectra.datasets.load("karate", weighted=False))
+    graph = networkx.karate_club_graph()
+    np.testing.assert_allclose(ours.toarray(), networkx.normalized_laplacian_matrix(graph, weight=None).toarray())
+
+
+def test_directed_graphs_are_refused_unless_symmetrised(run, answer):
+    status, _, err = run("density", "directed.txt")
+    assert status == 2
+    assert "directed" in err
+    assert "pass --symmetrize" in err
+    assert answer("density", "directed.txt", "--symmetrize")["input"]["entries"] == 3
+
+
+# Information
+
+
+def test_info_of_a_matrix(answer):
+    found = answer("info", "definite.npy")["matrix"]
+    assert found["hermitian"]
+    assert found["stored"] == ORDER**2
+    low, high = found["spectral_bounds"]
+    assert low <= EIGENVALUES[0] <= EIGENVALUES[-1] <= high
+    assert found["gershgorin"][0] <= low
+    assert found["gershgorin"][1] >= high
+    assert EIGENVALUES[0] <= found["diagonal"][0] <= found["diagonal"][1] <= EIGENVALUES[-1]
+
+
+def test_info_of_a_matrix_that_is_not_hermitian(answer):
+    found = answer("info", "lopsided.npy")["matrix"]
+    assert not found["hermitian"]
+    assert "spectral_bounds" not in found
+
+
+def test_info_of_a_graph(run, answer):
+    found = answer("info", "star.npz", "--laplacian", "adjacency")["matrix"]
+    assert (found["neighbours"], found["isolated_nodes"], found["components"]) == ([0, 3], 1, 2)
+    status, out, _ = run("info", "karate")
+    assert status == 0
+    assert "graph of 34 nodes and 78 edges" in out
+
+
+# Pictures and progress
+
+
+@pytest.mark.parametrize("command", [
+    ("density", "karate"), ("density", "karate", "--no-log"), ("density", "karate", "--method", "kpm"),
+    ("density", "definite.npy"), ("logdet", "definite.npy"),
+])
+def test_plot_writes_a_picture(run, tmp_path, command):
+    path = tmp_path / "out.png"
+    status, out, err = run(*command, "--plot", str(path))
+    assert (status, err) == (0, "")
+    assert path.read_bytes().startswith(PNG)
+    assert f"picture: {path}" in out
+
+
+def test_demo_holds_its_promises(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run("demo")
+    assert (status, err) == (0, "")
+    assert (tmp_path / "spectra-demo.png").read_bytes().startswith(PNG)
+    assert out.count("inside") == 7
+    assert out.count("outside") == 0
+
+
+def test_progress_is_drawn_when_asked_for_and_never_with_json(run, answer):
+    assert "slq" in run("density", "karate", "--progress")[2]
+    assert run("density", "karate", "--no-progress")[2] == ""
+    assert run("density", "karate")[2] == ""  # standard error is no terminal here
+    answer("density", "karate", "--progress")
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(("command", "words"), [
+    ("logdet nothing.mtx", ["expected a file", "nothing.mtx"]),
+    ("logdet diabetes", ["table", "graph or a matrix"]),
+    ("logdet indefinite.npy", ["positive definite", "--shift"]),
+    ("logdet indefinite.npy --method slq", ["positive definite", "Ritz value", "--shift"]),
+    ("logdet lopsided.npy", ["Hermitian", "symmetrise"]),
+    ("density lopsided.npy", ["Hermitian", "symmetrise"]),
+    ("info nan.npy", ["NaN", "drop"]),
+    ("logdet definite.npy --rtol 2", ["rtol", "between 0 and 1"]),
+    ("logdet definite.npy --probes -1", ["probes", "positive integer"]),
+    ("logdet definite.npy --method magic", ["magic", "choose from", "--help"]),
+    ("logdet definite.npy --memory much", ["bytes", "much"]),
+    ("density karate --steps 0", ["steps", "positive integer"]),
+    ("density karate --rng -3", ["rng", "non-negative"]),
+    ("density karate --plot nowhere/out.png", ["nowhere/out.png"]),
+    ("density karate --plot out.xyz", ["xyz"]),
+    ("density negative.npz --laplacian normalized", ["weights >= 0", "adjacency"]),
+    ("logdet", ["FILE", "--help"]),
+    ("", ["COMMAND", "--help"]),
+])
+def test_an_error_is_one_line_and_exit_status_2(run, command, words):
+    status, out, err = run(*command.split())
+    assert (status, out) == (2, "")
+    assert err.startswith("spectra: ")
+    assert err.count("\n") == 1
+    assert not [word for word in words if word not in err], err
+
+
+def test_debug_shows_where(files, monkeypatch):
+    monkeypatch.chdir(files)
+    with pytest.raises(ValueError, match="positive definite"):
+        main(["logdet", "indefinite.npy", "--debug"])
+
+
+def test_version(run):
+    assert run("--version") == (0, f"spectra {spectra.__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(run, command):
+    status, out, _ = run(command, "--help")
+    assert status == 0
+    assert "--json" in out
+
+
+@pytest.mark.parametrize(("text", "count"), [("1000", 1000), ("2K", 2048), ("1.5m", 1536 * 1024), ("4G", 2**32)])
+def test_memory_is_bytes_with_a_unit(text, count):
+    from spectra.cli import _bytes
+
+    assert _bytes(text) == count
+
+
+# Real data
+
+
+@pytest.mark.parametrize("name", ["bcsstk01", "mesh1e1", "Trefethen_500"])
+def test_logdet_of_a_known_matrix(spectra_data, answer, name):
+    found = answer("logdet", name)
+    assert found["known"] == pytest.approx(found["estimate"]["value"], rel=1e-10)
+    from_file = answer("logdet", str(spectra_data / "matrices" / f"{name}.mtx.gz"))
+    assert from_file["estimate"]["value"] == found["estimate"]["value"]
+
+
+def test_density_of_a_real_graph(spectra_data, run, answer, tmp_path):
+    path = tmp_path / "graph.png"
+    status, out, _ = run("density", "ca-GrQc", "--steps", "40", "--probes", "4", "--plot", str(path), "--rng", "0")
+    assert status == 0
+    assert "5242 nodes and 14484 edges" in out
+    assert path.read_bytes().startswith(PNG)
+    assert answer("info", "ca-GrQc")["matrix"]["components"] == 355

@@ -1,0 +1,191 @@
+"""What is drawn, not how many pixels it takes: numbers of stems, masses, bands, scales."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+import spectra
+from spectra import SpectralDensity, plot
+
+EIGENVALUES = np.sort(np.concatenate([np.linspace(0.2, 3.0, 160), np.full(40, 1.5)]))
+Q = np.linalg.qr(np.random.default_rng(0).standard_normal((200, 200)))[0]
+A = (Q * EIGENVALUES) @ Q.T
+
+
+@pytest.fixture
+def ax():
+    figure, ax = plt.subplots()
+    yield ax
+    plt.close(figure)
+
+
+@pytest.fixture(scope="module")
+def rho() -> SpectralDensity:
+    """Lanczos quadrature, eight probes, of a matrix with an eigenvalue of multiplicity 40."""
+    return spectra.spectral_density(A, steps=60, probes=8, rng=3)
+
+
+@pytest.fixture(scope="module")
+def continuous() -> SpectralDensity:
+    moments = spectra.moments(A, 20, support=(0.0, 3.2), probes=4, rng=0)
+    return spectra.maxent(moments)
+
+
+def stems(ax) -> np.ndarray:
+    """Position, foot and head of every stem."""
+    (lines,) = ax.collections
+    return np.array([(segment[0, 0], *segment[:, 1]) for segment in lines.get_segments()])
+
+
+def band(ax) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x, lower and upper edge of the last filled region."""
+    corners = ax.collections[-1].get_paths()[0].vertices
+    x = np.unique(corners[:, 0])
+    edges = [corners[corners[:, 0] == one, 1] for one in x]
+    return x, np.array([edge.min() for edge in edges]), np.array([edge.max() for edge in edges])
+
+
+def area(line) -> float:
+    x, y = line.get_data()
+    return float(np.trapezoid(y, x))
+
+
+def test_stems_are_the_rule(ax):
+    plot.stem(SpectralDensity([1.0, 2.0, 4.0], [0.2, 0.5, 0.3], size=10), ax)
+    np.testing.assert_allclose(stems(ax), [[1, 0, 0.2], [2, 0, 0.5], [4, 0, 0.3]])
+    heads = ax.lines[0].get_xydata()
+    np.testing.assert_allclose(heads, [[1, 0.2], [2, 0.5], [4, 0.3]])
+
+
+def test_every_probe_is_drawn_with_its_own_weights(ax, rho):
+    plot.stem(rho, ax)
+    assert len(stems(ax)) == sum(np.sum(weights > 0) for _, weights in rho.rules)
+    assert stems(ax)[:, 2].sum() == pytest.approx(rho.probes)
+
+
+def test_the_multiple_eigenvalue_stands_out_as_high_as_it_is(ax, rho):
+    plot.stem(rho, ax)
+    x, _, heads = stems(ax).T
+    high = np.abs(x - 1.5) < 0.02
+    assert high.sum() == rho.probes
+    assert abs(heads[high].mean() - 40 / 200) < 0.05
+    assert heads[~high].max() < 0.1
+
+
+def test_probes_that_share_their_nodes_are_averaged(ax):
+    plot.stem(SpectralDensity([[1.0, 2.0]], [[0.2, 0.8], [0.4, 0.6]], size=4), ax)
+    np.testing.assert_allclose(stems(ax), [[1, 0, 0.3], [2, 0, 0.7]])
+
+
+def test_copies_of_an_eigenvalue_are_one_stem(ax):
+    plot.stem(SpectralDensity([1.0, 1.0 + 1e-12, 2.0], [0.3, 0.3, 0.4], size=4), ax)
+    np.testing.assert_allclose(stems(ax), [[1, 0, 0.6], [2, 0, 0.4]])
+
+
+def test_logarithmic_stems_leave_out_less_than_a_hundredth_of_an_eigenvalue(ax):
+    plot.stem(SpectralDensity([1.0, 2.0, 3.0], [0.5, 0.5 - 2e-4, 2e-4], size=10), ax, log=True)
+    assert ax.get_yscale() == "log"
+    x, feet, heads = stems(ax).T
+    np.testing.assert_allclose(x, [1, 2])
+    assert np.all((feet > 0) & (feet < heads))
+    assert ax.get_ylim()[0] == pytest.approx(feet[0])
+
+
+def test_stems_of_a_continuous_density_are_refused(ax, continuous):
+    with pytest.raises(ValueError, match="weighted points"):
+        plot.stem(continuous, ax)
+
+
+def test_density_has_mass_one(ax, rho, continuous):
+    plot.density(rho, ax)
+    plot.density(rho, ax, width=0.2)
+    plot.density(continuous, ax)
+    for line in ax.lines:
+        assert area(line) == pytest.approx(1, abs=1e-3)
+
+
+def test_density_is_the_smoothed_rule(ax, rho):
+    plot.density(rho, ax, width=0.1)
+    x, y = ax.lines[0].get_data()
+    np.testing.assert_allclose(y, rho.pdf(x, 0.1), rtol=1e-12, atol=1e-12)
+
+
+def test_continuous_density_is_drawn_as_it_is_and_without_a_band(ax, continuous):
+    plot.density(continuous, ax)
+    x, y = ax.lines[0].get_data()
+    np.testing.assert_allclose(y, continuous.pdf(x))
+    assert (x[0], x[-1]) == continuous.support
+    assert len(ax.collections) == 1
+
+
+@pytest.mark.parametrize(("probes", "regions"), [(1, 1), (2, 2)])
+def test_density_has_a_band_where_probes_have_a_spread(ax, probes, regions):
+    plot.density(spectra.spectral_density(A, steps=10, probes=probes, rng=0), ax)
+    assert len(ax.collections) == regions
+
+
+def test_logarithmic_density_begins_at_a_tenth_of_an_eigenvalue(ax, rho):
+    plot.density(rho, ax, width=0.05, log=True)
+    assert ax.get_yscale() == "log"
+    assert ax.get_ylim()[0] == pytest.approx(0.1 / (200 * 0.05))
+    assert ax.get_ylim()[1] < 1e3
+    assert ax.lines[0].get_ydata().min() == pytest.approx(0.1 / (200 * 0.05))
+
+
+def test_cumulative_rises_from_zero_to_one(ax, rho):
+    plot.cumulative(rho, ax)
+    x, y = ax.lines[0].get_data()
+    assert (x[0], y[0], y[-1]) == (rho.support[0], 0.0, 1.0)
+    assert np.all(np.diff(x) >= 0)
+
+
+def test_cumulative_band_holds_the_true_distribution(ax, rho):
+    plot.cumulative(rho, ax)
+    x, low, high = band(ax)
+    truth = np.searchsorted(EIGENVALUES, x, side="right") / 200
+    assert np.mean((low <= truth + 1e-9) & (truth <= high + 1e-9)) > 0.95
+    assert np.mean(high - low) < 0.25
+
+
+def test_cumulative_of_one_probe_shows_the_bracket(ax):
+    one = spectra.spectral_density(A, steps=30, probes=1, rng=0)
+    plot.cumulative(one, ax)
+    _, low, high = band(ax)
+    assert 0 < np.mean(high - low) < 0.25
+
+
+def test_histogram_has_area_one(ax):
+    plot.histogram(EIGENVALUES, ax, bins=30)
+    (steps,) = ax.patches
+    values, edges, _ = steps.get_data()
+    assert np.sum(values * np.diff(edges)) == pytest.approx(1)
+    assert len(values) == 30
+
+
+@pytest.mark.parametrize("draw", [plot.stem, plot.density, plot.cumulative])
+def test_overlays_take_the_next_colour_and_have_labels(draw, ax, rho):
+    assert draw(rho, ax, label="first") is ax
+    assert draw(rho, ax, label="second") is ax
+    first, second = ax.lines
+    assert first.get_color() != second.get_color()
+    assert [text.get_text() for text in ax.legend().get_texts()] == ["first", "second"]
+
+
+@pytest.mark.parametrize("draw", [plot.stem, plot.density, plot.cumulative])
+@pytest.mark.parametrize("method", ["slq", "block-slq", "kpm"])
+def test_every_kind_of_rule_is_drawn(draw, method, ax):
+    draw(spectra.spectral_density(A, method=method, steps=8, probes=2, rng=0), ax)
+    assert ax.get_xlabel() == "eigenvalue"
+    assert np.all(np.isfinite(ax.lines[0].get_xydata()))
+
+
+@pytest.mark.parametrize("draw", [plot.stem, plot.density, plot.cumulative])
+def test_a_single_eigenvalue_is_drawn(draw, ax):
+    draw(spectra.spectral_density(np.diag([2.0, 2.0, 2.0]), probes=2, rng=0), ax)
+    assert np.all(np.isfinite(ax.lines[0].get_xydata()))
+
+
+def test_axes_are_made_where_none_are_given(rho):
+    ax = plot.histogram(rho.nodes)
+    assert ax.figure.axes == [ax]
+    plt.close(ax.figure)
