@@ -16,7 +16,7 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from spectra import _arrays
-from spectra.krylov._lanczos import power_of_two
+from spectra.krylov._lanczos import noise_level, power_of_two
 from spectra.operators._door import enter
 
 
@@ -106,7 +106,8 @@ class BlockLanczosRun:
         Q = self._next
         self._keep(Q)
         W = self._product(Q)
-        D = _arrays.gram(Q, W)
+        with np.errstate(invalid="ignore"):
+            D = _arrays.gram(Q, W)
         if not np.all(np.isfinite(D)):
             raise ValueError(f"step {self.steps + 1} of block Lanczos returned NaN or Inf; "
                              "expected finite numbers from the operator")
@@ -131,7 +132,7 @@ class BlockLanczosRun:
         Q, R = xp.linalg.qr(W)
         U, s, Vh = np.linalg.svd(_arrays.to_host(R))
         n = W.shape[0]
-        tolerance = _arrays.eps(self.A.dtype) * np.sqrt(n) * max(size, s[0] if not size else 0.0)
+        tolerance = noise_level(self.A) * max(size, s[0] if not size else 0.0)
         rank = min(int(np.sum(s > tolerance)), n if room is None else room)
         if rank == 0:
             return Q[:, :0], np.zeros((0, R.shape[1]), dtype=U.dtype)

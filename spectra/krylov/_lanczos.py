@@ -149,17 +149,20 @@ class LanczosRun:
         if self.reorthogonalize:
             self._keep(q)
         w = self._product()
-        alpha = _arrays.column_dots(q, w).real
+        alpha = self._finite(_arrays.column_dots(q, w).real)
         w = w - _arrays.scale_columns(q, alpha)
         if self.reorthogonalize:
             w = self._orthogonal(self._orthogonal(w))
-        beta = _arrays.column_norms(w)
-        if not np.all(np.isfinite(alpha) & np.isfinite(beta)):
-            raise ValueError(f"product {self.steps + 1} of the Lanczos recurrence returned NaN or Inf; "
-                             "expected finite numbers from the operator")
+        beta = self._finite(_arrays.column_norms(w))
         self._record(alpha, beta)
         inverse = np.where(self.broken, 0.0, 1 / np.where(self.broken, 1.0, beta))
         self._q_before, self._q = q, _arrays.scale_columns(w, inverse)
+
+    def _finite(self, numbers):
+        if not np.all(np.isfinite(numbers)):
+            raise ValueError(f"product {self.steps + 1} of the Lanczos recurrence returned NaN or Inf; "
+                             "expected finite numbers from the operator")
+        return numbers
 
     def _product(self):
         """(A q - beta q_before) / scale, with a power of two for scale so that squares of entries cannot overflow."""
@@ -170,13 +173,11 @@ class LanczosRun:
         return self.A._step(self._q, self._q_before, 1 / self._scale, 0.0, -self._beta[-1])[0]
 
     def _record(self, alpha, beta):
-        n = self.A.shape[0]
         previous = self._beta[-1] if self._beta else 0.0
         self._size = np.maximum(self._size, abs(alpha) + beta + previous)
-        tolerance = _arrays.eps(self.A.dtype) * np.sqrt(n) * self._size
         was_broken = self.broken
-        self.broken = was_broken | (beta <= tolerance)
-        if self.reorthogonalize and self.steps + 1 >= n:
+        self.broken = was_broken | (beta <= noise_level(self.A) * self._size)
+        if self.reorthogonalize and self.steps + 1 >= self.A.shape[0]:
             self.broken[:] = True
         self._alpha.append(np.where(was_broken, self._alpha[0] if self._alpha else alpha, alpha))
         self._beta.append(np.where(self.broken, 0.0, beta))
@@ -229,6 +230,11 @@ class LanczosRun:
             block = held.get(name)
             setattr(run, f"_{name}", None if block is None else _arrays.from_host(block, run.A.like))
         return run
+
+
+def noise_level(A) -> float:
+    """Relative size below which a residual is rounding: of the product, and of what made it an invariant space."""
+    return _arrays.eps(A.dtype) * (np.sqrt(A.shape[0]) + 16)
 
 
 def power_of_two(w) -> float:
