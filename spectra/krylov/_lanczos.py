@@ -233,8 +233,8 @@ class LanczosRun:
 
 
 def noise_level(A) -> float:
-    """Relative size below which a residual is rounding: of the product, and of what made it an invariant space."""
-    return _arrays.eps(A.dtype) * (np.sqrt(A.shape[0]) + 16)
+    """Relative size below which a residual is rounding. More would cut off what a spread spectrum still has to say."""
+    return _arrays.eps(A.dtype) * np.sqrt(A.shape[0])
 
 
 def power_of_two(w) -> float:
