@@ -66,38 +66,36 @@ def test_an_isolated_end_is_met_to_rounding():
     assert spectral_bounds(operator(GALLERY["one outlier"]), rng=0)[1] == pytest.approx(10.0, rel=1e-12)
 
 
-def unlucky_run(eigenvalues, delta: float, steps: int) -> LanczosRun:
-    """Lanczos from a vector whose component along the top eigenvector is no more than delta."""
+def unlucky_start(eigenvalues):
+    """A start vector whose component along the top eigenvector is the least that the probability admits."""
+    delta = smallest_component(operator(eigenvalues), FAILURE / 2)
     v = np.random.default_rng(1).standard_normal(N)
     top = np.argmax(eigenvalues)
     v[top] = 0.0
     v *= np.sqrt(1 - delta**2) / np.linalg.norm(v)
     v[top] = delta
-    run = LanczosRun(operator(eigenvalues), v)
-    run.advance(steps)
-    return run
+    return v[:, None]
 
 
 UNIQUE_TOP = [name for name in GALLERY if np.sum(GALLERY[name] == GALLERY[name].max()) == 1]
 
 
 @pytest.mark.parametrize("name", UNIQUE_TOP)
-@pytest.mark.parametrize("steps", [5, 30, 60])
-def test_safe_for_the_worst_start_that_the_probability_admits(name, steps):
+@pytest.mark.parametrize("steps", [7, 30, 60])
+def test_safe_for_the_worst_start_that_the_probability_admits(name, steps, monkeypatch):
     """The claim itself: wherever the component is delta or more, the bound holds."""
-    eigenvalues = GALLERY[name]
-    delta = smallest_component(operator(eigenvalues), FAILURE / 2)
-    run = unlucky_run(eigenvalues, delta, steps)
-    length = int(np.argmax(run.beta[0] == 0)) + 1 if run.broken[0] else steps
-    noise = 1e-14 * np.abs(eigenvalues).max()
-    _, end = _bounds._end(run.alpha[0, :length], np.maximum(run.beta[0, :length], noise), delta)
-    assert eigenvalues.max() <= end + noise
+    starts = [unlucky_start(GALLERY[name])]
+    draw = _bounds._arrays.gaussians
+    monkeypatch.setattr(_bounds._arrays, "gaussians", lambda *args: starts.pop() if starts else draw(*args))
+    _, hi = spectral_bounds(operator(GALLERY[name]), steps=steps, rng=0)
+    assert not starts and GALLERY[name].max() <= hi
 
 
 def test_a_ritz_value_plus_its_residual_is_no_bound():
     """Why there is more to it: from the same start this popular bound falls short, by a lot."""
     eigenvalues = GALLERY["near outlier"]
-    run = unlucky_run(eigenvalues, smallest_component(operator(eigenvalues), FAILURE / 2), 20)
+    run = LanczosRun(operator(eigenvalues), unlucky_start(eigenvalues))
+    run.advance(20)
     T = np.diag(run.alpha[0]) + np.diag(run.beta[0, :-1], 1) + np.diag(run.beta[0, :-1], -1)
     theta, Y = np.linalg.eigh(T)
     assert theta[-1] + run.beta[0, -1] * abs(Y[-1, -1]) < eigenvalues.max() - 0.05
@@ -135,6 +133,15 @@ def test_small_orders_are_exact(case):
     lo, hi = spectral_bounds(op)
     assert lo <= case.eigenvalues[0] + 1e-14 * case.size and case.eigenvalues[-1] - 1e-14 * case.size <= hi
     assert [lo, hi] == pytest.approx([case.eigenvalues[0], case.eigenvalues[-1]], abs=1e-12 * case.size)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_rounding_does_not_cut_the_end_off(dtype):
+    """The matrix of ones has the eigenvalues 0 and n, exactly; factorisations miss them by a rounding or two."""
+    for n in range(2, 60):
+        for sign in (1, -1):
+            lo, hi = spectral_bounds(sign * np.ones((n, n), dtype), rng=n)
+            assert lo <= min(0, sign * n) and max(0, sign * n) <= hi
 
 
 def test_gershgorin_helps_where_entries_are_stored():

@@ -277,6 +277,12 @@ def test_too_few_steps_are_a_warning_with_the_residual():
     assert found.residuals == pytest.approx(residuals(A, found.solution, B))
 
 
+def test_close_to_what_rounding_allows():
+    """Single precision at a condition number of 1e3: the recurrence drifts, and starting afresh makes up for it."""
+    A, B = from_spectrum(np.geomspace(1e-3, 1.0, 200), seed=5).A.astype(np.float32), right_hand_sides(200, 4)
+    assert cg(A, B, tol=1.5e-5).residuals.max() <= 1.5e-5
+
+
 def test_more_than_rounding_allows_is_a_warning():
     A, B = from_spectrum(np.geomspace(1e-7, 1.0, 60)).A, right_hand_sides(60, 3)
     with pytest.warns(spectra.ConvergenceWarning, match="rounding allows no less"):

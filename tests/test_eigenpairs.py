@@ -106,8 +106,8 @@ def test_fewer_products_than_order():
     assert op.matvecs < 80
 
 
-@pytest.mark.parametrize("dtype, scale", [(np.float64, 1e150), (np.float64, 1e-150), (np.float32, 1e15),
-                                          (np.float32, 1e-15)])
+@pytest.mark.parametrize("dtype, scale", [(np.float64, 1e150), (np.float64, 1e-150), (np.float64, 1e300),
+                                          (np.float64, 1e-300), (np.float32, 1e15), (np.float32, 1e-15)])
 def test_scaling_changes_nothing_but_the_scale(dtype, scale):
     A = from_spectrum(GALLERY["indefinite"], seed=1).A
     plain, scaled = (eigenpairs((A * c).astype(dtype), 3, rng=4) for c in (1.0, scale))
@@ -140,6 +140,12 @@ def test_slow_convergence_is_a_warning_with_the_best_pairs():
     X = pairs.vectors
     assert pairs.residuals == pytest.approx(np.linalg.norm(case.A @ X - X * pairs.values, axis=0), rel=1e-6)
     assert np.all(pairs.values < 0.05)
+
+
+def test_a_search_for_copies_cut_short_is_a_warning():
+    """One fill of the basis finds the pair, but not whether there is another."""
+    with pytest.warns(spectra.ConvergenceWarning, match="raise maxiter"):
+        assert eigenpairs(Diagonal(GALLERY["rank 2"]), 1, maxiter=1, rng=0).values == pytest.approx([2.0])
 
 
 @pytest.mark.parametrize("k", [0, -1, 4, 1.5, True])

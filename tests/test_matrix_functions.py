@@ -68,13 +68,13 @@ def test_smooth_functions_of_every_kind_of_spectrum(name, f, dtype):
 @pytest.mark.parametrize("name", GALLERY)
 @pytest.mark.parametrize("steps", [8, 40])
 def test_the_error_is_not_underrated(name, f, dtype, steps):
-    """Whatever the spectrum and the function, and however few the steps: a factor of 3, and rounding."""
+    """Whatever the spectrum and the function, and however few the steps: a factor of 1.5, and rounding."""
     case = from_spectrum(GALLERY[name], complex_entries=dtype == np.complex128)
     B = block(dtype=dtype)
     found = quietly(case.A.astype(dtype), B, FUNCTIONS[f], steps=steps, tol=1e-12)
     with np.errstate(over="ignore"):
         error = distance(found.value, truth.function(case.A, FUNCTIONS[f]) @ B)
-    assert np.all(error <= 3 * found.errors + 500 * np.finfo(dtype).eps)
+    assert np.all(error <= 1.5 * found.errors + 500 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("degree", [0, 1, 3, 6])
