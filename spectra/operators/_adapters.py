@@ -17,7 +17,8 @@ from spectra._kernels import csr_kernel
 from spectra.operators._algebra import Affine
 from spectra.operators._base import LinearOperator
 
-_FLOATS = ("float32", "float64", "complex64", "complex128")
+FLOATS = ("float32", "float64", "complex64", "complex128")
+_HALVES = {"float16": "float32", "bfloat16": "float32", "complex32": "complex64"}
 
 
 def aslinearoperator(A, *, hermitian: bool | None = None, psd: bool | None = None) -> LinearOperator:
@@ -78,6 +79,8 @@ def _adapted(A) -> LinearOperator:
         return A
     if isinstance(A, (list, tuple)):
         A = np.asarray(A)
+    if isinstance(A, np.ma.MaskedArray):
+        raise TypeError("a masked array has entries that are not there; fill them, e.g. A.filled(0)")
     if isinstance(A, np.matrix):
         A = np.asarray(A)
     if _arrays.is_array(A):
@@ -86,7 +89,8 @@ def _adapted(A) -> LinearOperator:
         return Sparse(A)
     library = type(A).__module__.split(".")[0]
     if library == "torch":
-        return Sparse(_torch_csr(A), _torch_host(A))
+        csr = _torch_csr(A)
+        return Sparse(csr, _torch_host(csr))
     if library == "cupyx":
         return Sparse(A.tocsr(), A.tocsr().get())
     if hasattr(A, "matmat") and hasattr(A, "rmatvec") and library == "scipy":
@@ -219,7 +223,7 @@ class FromScipy(LinearOperator):
         self.A = A
 
     def _matmat(self, V):
-        return np.asarray(self.A.matmat(V))
+        return np.asarray(self.A.matmat(V)).astype(self.dtype, casting="same_kind", copy=False)
 
     def _adjoint(self):
         return FromScipy(self.A.H)
@@ -279,8 +283,8 @@ def _require_finite(scale: float):
 def _float_dtype(dtype) -> np.dtype:
     """The floating dtype that holds `dtype` exactly enough to compute with."""
     dtype = np.dtype(dtype)
-    if dtype.name in _FLOATS:
-        return dtype
+    if dtype.name in FLOATS:
+        return np.dtype(dtype.name)  # in the byte order of this machine
     if dtype.kind in "biu":
         return np.dtype(np.float64)
     if dtype == np.float16:
@@ -292,15 +296,32 @@ def _float_dtype(dtype) -> np.dtype:
 def _with_float_entries(A):
     """A in a dtype that products run in; converted only where that is exact."""
     if not isinstance(A.dtype, np.dtype):  # torch and friends
-        xp = _arrays.namespace(A)
-        return A if xp.isdtype(A.dtype, ("real floating", "complex floating")) else xp.astype(A, xp.float64)
+        return _other_library_with_float_entries(A)
     target = _float_dtype(A.dtype)
     if A.dtype == target:
         return A
     converted = A.astype(target)
-    if A.dtype.kind in "iu" and A.dtype.itemsize == 8 and (abs(converted) > 2.0**53).max():
-        raise TypeError(f"entries of dtype {A.dtype} beyond 2**53 have no exact float64; divide the matrix by a number")
+    if A.dtype.kind in "iu":
+        _require_exact(abs(converted).max() if converted.size else 0.0, A.dtype)
     return converted
+
+
+def _other_library_with_float_entries(A):
+    A = A.detach() if hasattr(A, "detach") else A
+    xp, name = _arrays.namespace(A), str(A.dtype).split(".")[-1]
+    if name in FLOATS:
+        return A
+    if name in _HALVES:
+        return xp.astype(A, getattr(xp, _HALVES[name]))
+    converted = xp.astype(A, xp.float64)
+    if name != "bool":
+        _require_exact(float(xp.max(xp.abs(converted))) if 0 not in A.shape else 0.0, name)
+    return converted
+
+
+def _require_exact(largest: float, dtype):
+    if largest > 2.0**53:
+        raise TypeError(f"entries of dtype {dtype} beyond 2**53 have no exact float64; divide the matrix by a number")
 
 
 def _canonical_csr(A):
@@ -326,18 +347,16 @@ def _scaled_norm(xp, A) -> float:
 
 
 def _torch_csr(A):
+    import torch
+
+    A = A.detach()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Sparse CSR tensor support.*")
-        return A.to_sparse_csr() if A.layout != _torch_layout(A, "sparse_csr") else A
+        csr = A if A.layout == torch.sparse_csr else A.to_sparse_csr()
+        values = _with_float_entries(csr.values())
+        return torch.sparse_csr_tensor(csr.crow_indices(), csr.col_indices(), values, csr.shape, check_invariants=False)
 
 
 def _torch_host(A) -> sparse.csr_array:
-    A = _torch_csr(A.detach())
     parts = (A.values(), A.col_indices(), A.crow_indices())
     return sparse.csr_array(tuple(_arrays.to_host(part) for part in parts), shape=tuple(A.shape))
-
-
-def _torch_layout(A, name):
-    import torch
-
-    return getattr(torch, name)

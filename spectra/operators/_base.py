@@ -116,7 +116,7 @@ class LinearOperator:
         W = self._matmat(V)
         expected = (self.shape[0], V.shape[1])
         if not _arrays.is_array(W) or tuple(W.shape) != expected:
-            found = f"shape {tuple(W.shape)}" if hasattr(W, "shape") else f"a {type(W).__name__}"
+            found = f"shape {tuple(W.shape)}" if _arrays.is_array(W) else f"a {type(W).__name__}"
             raise ValueError(f"{type(self).__name__}._matmat must return an array of shape {expected}, found {found}")
         return W
 
@@ -178,6 +178,9 @@ class LinearOperator:
         for start in range(0, n, block):
             unit = np.eye(n, min(block, n - start), -start)
             parts.append(self._product(_arrays.from_host(unit, self.like, self.dtype)))
+            if not xp.all(xp.isfinite(parts[-1])):
+                raise ValueError(f"a product of {type(self).__name__} returned NaN or Inf, in columns {start + 1} to "
+                                 f"{start + unit.shape[1]} of its matrix; expected finite numbers")
         return xp.concat(parts, axis=1)
 
     def to_scipy(self):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from spectra import _arrays
-from spectra.operators._adapters import aslinearoperator
+from spectra.operators._adapters import FLOATS, aslinearoperator
 from spectra.operators._base import LinearOperator
 
 TEST_COLUMNS = 3
@@ -24,11 +24,16 @@ def enter(A, purpose: str, *, hermitian: bool = True, check: bool = True) -> Lin
     ValueError
         If A is not square, has order 0, or is not Hermitian where `purpose` needs it, or if its products are not those
         of a matrix.
+    TypeError
+        If its products are not of the dtype and the library it claims.
     """
     op = aslinearoperator(A)
     rows, columns = op.shape
     if rows != columns or rows == 0:
         raise ValueError(f"{purpose} needs a square operator of order 1 or more, found shape {op.shape}")
+    if op.dtype.name not in FLOATS:
+        raise TypeError(f"{purpose} needs products in single or double precision, but {type(op).__name__} claims dtype "
+                        f"{op.dtype}; set `dtype` to one of {', '.join(FLOATS)}")
     if check and not op._verified:
         _verify(op)
     if hermitian and not op.hermitian:
@@ -48,8 +53,10 @@ def _verify(op: LinearOperator):
     V = _arrays.from_host(block, op.like, op.dtype)
     if isinstance(V, np.ndarray):
         V.flags.writeable = False
-    W = _arrays.to_host(_called(op, V)).astype(np.result_type(op.dtype, np.float64))
     name = type(getattr(op, "A", op)).__name__
+    W = _called(op, V)
+    _require_kind(op, V, W, name)
+    W = _arrays.to_host(W).astype(np.result_type(op.dtype, np.float64))
     if not np.array_equal(_arrays.to_host(V), block):
         raise ValueError(f"the product of {name} overwrites the block it is given; work on a copy inside _matmat")
     if not np.all(np.isfinite(W)):
@@ -69,6 +76,15 @@ def _verify(op: LinearOperator):
     if op.hermitian is None:
         op.hermitian = bool(symmetric)
     op._verified = True
+
+
+def _require_kind(op, V, W, name):
+    if _arrays.namespace(W) is not _arrays.namespace(V):
+        raise TypeError(f"the product of {name} with an array of {type(V).__module__} is one of {type(W).__module__}; "
+                        "set `like` to an array of the library it works in")
+    if _arrays.dtype_of(W) != op.dtype:
+        raise TypeError(f"{name} claims dtype {op.dtype}, but its product with a block of that dtype has dtype "
+                        f"{_arrays.dtype_of(W)}; set `dtype`, or convert inside _matmat")
 
 
 def _called(op, V):
