@@ -26,21 +26,22 @@ assert np.isclose(exact.value, np.linalg.slogdet(K)[1])
 # With 200 products it has to estimate. The answer has two kinds of error: the spread of the random probes, of which
 # `stderr` is the size, and the bias of the quadrature, of which `bias` is a bracket. The interval covers both.
 estimate = spectra.logdet(K, matvecs=200, rng=0)
-low, high = estimate.interval(0.95)
+low, high = estimate.interval(0.99)
 print("estimate:  ", estimate)
-print(f"             95 % interval [{low:.2f}, {high:.2f}]")
+print(f"             99 % interval [{low:.2f}, {high:.2f}]")
 assert estimate.method != "exact"
 assert estimate.matvecs <= 200
 assert low <= exact.value <= high
-assert high - low < 0.02 * abs(exact.value)
+assert high - low < 0.05 * abs(exact.value)
 
 # Instead of a budget one may ask for a tolerance: one per cent at 95 %, bias included.
 accurate = spectra.logdet(K, method="stochastic", rtol=0.01, rng=0)
 print("to 1 %:    ", accurate)
 assert abs(accurate.value - exact.value) < 0.01 * abs(exact.value)
 
-# Less noise makes K ill-conditioned, and ten Lanczos steps are then too few to see its smallest eigenvalues. The spread
-# of the probes knows nothing of that: the truth lies many standard errors away. The bracket does, and a warning says so.
+# Less noise makes K ill-conditioned, and ten Lanczos steps are then too few to see its smallest eigenvalues. The
+# spread of the probes knows nothing of that: the truth lies many standard errors away. The bracket does, and a warning
+# says so.
 almost_singular = K - (0.1 - 1e-6) * np.eye(1500)
 truth = np.linalg.slogdet(almost_singular)[1]
 with warnings.catch_warnings(record=True) as caught:
@@ -57,7 +58,7 @@ assert rough.bias[0] < -10 * rough.half_width()
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", spectra.ConvergenceWarning)
     better = spectra.logdet(almost_singular, method="block-slq", probes=20, steps=10, support=(1e-6, 1500), rng=0)
-low, high = better.interval()
+low, high = better.interval(0.99)
 print(f"bounded:     [{low:.0f}, {high:.0f}], exact {truth:.0f}")
 assert better.matvecs == rough.matvecs
 assert abs(better.value - truth) < 0.5 * abs(rough.value - truth)

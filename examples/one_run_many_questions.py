@@ -1,7 +1,7 @@
 """One run, many questions.
 
-Lanczos quadrature spends its products before it knows what will be asked. What comes back, a `SpectralDensity`, is a set
-of weighted points near the spectrum; log-determinants, inverse traces, norms, counts and quantiles are integrals
+Lanczos quadrature spends its products before it knows what will be asked. What comes back, a `SpectralDensity`, is a
+set of weighted points near the spectrum; log-determinants, inverse traces, norms, counts and quantiles are integrals
 against it, each with its own error bar, and cost nothing more.
 """
 

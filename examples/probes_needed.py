@@ -1,17 +1,17 @@
 """How many probes does a trace need?
 
-One probe z of random signs gives z'Az, which has mean tr A and variance 2 (‖A‖_F² - Σ a_ii²). For a matrix that does not
-know the coordinates we use, a_ii is about tr A / n, and the relative variance of one probe is
+One probe z of random signs gives z'Az, which has mean tr A and variance 2 (‖A‖_F² - Σ a_ii²). For a matrix that does
+not know the coordinates we use, a_ii is about tr A / n, and the relative variance of one probe is
 
     v = 2 (Σ λ_i² / (Σ λ_i)² - 1/n).
 
-It falls like 1/n: the larger the matrix, the fewer the probes. How it depends on the condition number κ is a question of
-the spectrum. For eigenvalues in [1, κ] (Pólya and Szegő)
+It falls like 1/n: the larger the matrix, the fewer the probes. How it depends on the condition number κ is a question
+of the spectrum. For eigenvalues in [1, κ] (Pólya and Szegő)
 
     v ≤ (κ - 1)² / (2 κ n),
 
-with equality if the share 1/(κ + 1) of them is κ and all others are 1. For eigenvalues in geometric progression it is only
-about log(κ) / n. The bound of the thesis, v ≤ 2 / (1 + (n - 1)/κ²) (2.34), holds as well and is about 4 κ times as large.
+with equality if the share 1/(κ + 1) of them is κ and all others are 1. For eigenvalues in geometric progression v is
+only about log(κ) / n. The thesis has v ≤ 2 / (1 + (n - 1)/κ²) (2.34), which holds as well and is 4 κ times as large.
 
 This example measures v with random operators of known spectrum, and draws the number of probes that give a standard
 error of one per cent, v / 0.01².
@@ -110,7 +110,7 @@ except ImportError:
 else:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for kappa, found in by_size.items():
-        line = left.loglog(sizes, np.array(found) / TARGET**2, "o", label=f"κ = {kappa:.0e}")[0]
+        line = left.loglog(sizes, np.array(found) / TARGET**2, "o", label=f"κ = {kappa:,.0f}")[0]
         left.loglog(sizes, [predicted(geometric(n, kappa)) / TARGET**2 for n in sizes], color=line.get_color())
     left.set(xlabel="n", ylabel="probes for a standard error of 1 %", title="The larger, the fewer (geometric spectra)")
     fine = np.geomspace(10, 1e4, 50)
