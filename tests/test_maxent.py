@@ -10,7 +10,7 @@ from numpy.polynomial import chebyshev, legendre
 from scipy.special import ndtr
 
 from spectra._maxent import maxent
-from spectra._maxent._dual import KNEE, Dual
+from spectra._maxent._dual import Dual, pull
 from spectra.results import ConvergenceWarning, Estimate, SpectralDensity
 
 RESIDUAL = 2e-6
@@ -158,10 +158,9 @@ def dual(rng):
     return Dual(mu, np.full(9, 1e-3), np.array([-np.log(2.0), 0.3, -0.2]), 200)
 
 
-@pytest.mark.parametrize("scale", [0.5, 3 * KNEE])
-def test_gradient_and_hessian_are_derivatives(dual, rng, scale):
+def test_gradient_and_hessian_are_derivatives(dual, rng):
     ridge, step = 1e-2, 1e-4
-    alpha = scale * rng.standard_normal(9) / np.arange(1, 10) ** 2
+    alpha = rng.standard_normal(9) / np.arange(1, 10) ** 2
     point = dual.at(alpha)
     gradient = dual.gradient(point, ridge, dual.moments(point.masses))
     hessian = dual.hessian(point, ridge, dual.moments(point.masses))
@@ -171,6 +170,21 @@ def test_gradient_and_hessian_are_derivatives(dual, rng, scale):
     slopes = [dual.gradient(p, ridge, dual.moments(p.masses)) for p in ahead]
     slopes_behind = [dual.gradient(p, ridge, dual.moments(p.masses)) for p in behind]
     np.testing.assert_allclose(hessian, (np.array(slopes) - slopes_behind) / (2 * step), atol=1e-6)
+
+
+def test_the_bent_penalty_is_a_ridge_at_first_and_has_a_bounded_slope():
+    alpha, step = np.array([-3e4, -70.0, -1.0, 0.0, 1e-3, 200.0, 1e9]), 1e-3
+    bent = pull(alpha, 180.0)
+    for k, a in enumerate(alpha[:-1]):
+        ahead, behind = pull(alpha[k : k + 1] + step, 180.0), pull(alpha[k : k + 1] - step, 180.0)
+        assert bent.slope[k] == pytest.approx((ahead.value - behind.value) / (2 * step), rel=1e-6, abs=1e-6)
+        assert bent.curvature[k] >= 0.999 * (ahead.slope[0] - behind.slope[0]) / (2 * step)
+        assert bent.curvature[k] <= 1 / max(1, abs(a) / 360)
+    assert np.abs(bent.slope).max() <= 180
+    near = pull(np.array([1e-2, -2e-2]), 180.0)
+    plain = pull(np.array([1e-2, -2e-2]), np.inf)
+    for bend, ridge in zip(near, plain, strict=True):
+        np.testing.assert_allclose(bend, ridge, rtol=1e-7)
 
 
 def test_integrals_are_exact_for_polynomials(dual):
@@ -183,6 +197,7 @@ def test_integrals_are_exact_for_polynomials(dual):
 def test_the_multipliers_are_the_derivatives_of_the_objective(rng):
     mu = moments_of(rng.beta(2, 3, 500), (0.0, 1.0), 8)
     rho, step = maxent(mu, (0.0, 1.0)), 1e-6
+    assert np.abs(rho.multipliers).max() < 180
     for k in range(1, 9):
         ahead, behind = (maxent(mu + sign * step * (np.arange(9) == k), (0.0, 1.0)).objective for sign in (1, -1))
         assert rho.multipliers[k] == pytest.approx((ahead - behind) / (2 * step), rel=1e-5, abs=1e-5)
@@ -203,7 +218,7 @@ def test_every_kind_of_spectrum_is_fitted_and_the_objective_falls_with_every_mom
     for order in ORDERS:
         rho = maxent(mu[: order + 1], support)
         assert rho.residual <= RESIDUAL
-        assert rho.mass == pytest.approx(1, abs=2e-9)
+        assert rho.mass == pytest.approx(1, abs=2e-8)
         assert rho.weights.min() > 0
         objectives.append(rho.objective)
     assert np.all(np.diff(objectives) <= 1e-10)
@@ -370,7 +385,7 @@ def test_the_answer_survives_storage(tmp_path):
 def test_atoms_are_peaks_at_the_right_places(atoms, order):
     rho = maxent(moments_of(atoms, (0.0, 1.0), order), (0.0, 1.0))
     assert rho.residual <= RESIDUAL
-    assert rho.mass == pytest.approx(1, abs=2e-9)
+    assert rho.mass == pytest.approx(1, abs=2e-8)
     assert rho.expect(lambda x: x) == pytest.approx(np.mean(atoms), abs=1e-5)
     if order >= 2 * len(atoms):  # then the moments determine the atoms
         for atom in set(atoms):

@@ -16,23 +16,27 @@ from typing import NamedTuple
 import numpy as np
 from scipy.fft import dct, next_fast_len
 
-KNEE = 180.0  # where the penalty on a multiplier turns from quadratic to linear
-
 
 class Pull(NamedTuple):
-    """The penalty for a ridge of 1, and its derivatives."""
+    """The penalty for a ridge of 1, its gradient, and the diagonal that stands for its Hessian."""
 
     value: float
     slope: np.ndarray
     curvature: np.ndarray
 
 
-def pull(alpha) -> Pull:
-    """The convex conjugate of the logarithmic barrier -(KNEE²/2) log(1 - (y/KNEE)²): its slope y stays below KNEE."""
-    root = np.sqrt(1 + (2 / KNEE * alpha) ** 2)
+def pull(alpha, knee) -> Pull:
+    """Sum of alpha²/2, or, with a finite knee, of a function that turns to knee |alpha|: its slope stays below it.
+
+    The latter is the convex conjugate of the logarithmic barrier -(knee²/2) log(1 - (y/knee)²). Its second derivative
+    vanishes like alpha^-2 and slope/alpha like alpha^-1; their geometric mean makes the safest Newton steps.
+    """
+    if np.isinf(knee):
+        return Pull(float(0.5 * alpha @ alpha), alpha, np.ones_like(alpha))
+    root = np.sqrt(1 + (2 / knee * alpha) ** 2)
     slope = 2 * alpha / (1 + root)
-    half = slope * alpha / KNEE**2  # (root - 1)/2, without cancellation
-    return Pull(float(KNEE**2 * (half - 0.5 * np.log1p(half)).sum()), slope, 2 / (root * (1 + root)))
+    half = slope * alpha / knee**2  # (root - 1)/2, without cancellation
+    return Pull(float(knee**2 * (half - 0.5 * np.log1p(half)).sum()), slope, 2 / (np.sqrt(root) * (1 + root)))
 
 
 class Point(NamedTuple):
@@ -51,18 +55,29 @@ class Point(NamedTuple):
 class Dual:
     """The dual; integrals are sums over Chebyshev points, at least `points` of them."""
 
-    def __init__(self, mu, variance, log_prior, points):
-        self.mu, self.variance, self.log_prior = mu, variance, log_prior
+    def __init__(self, mu, variance, log_prior, points, knee=np.inf):
+        self.mu, self.variance, self.log_prior, self.knee = mu, variance, log_prior, knee
         self.order = len(mu)
         self.points = next_fast_len(int(points), real=True)
         self.base = log_weights(self.points) + at_points(log_prior, self.points)
         self._refined: dict[int, Dual] = {}
+        # Hankel and Toeplitz matrices of moments k and |k|, views of one vector whose middle is E T_0 / 2.
+        m = self.order
+        self._line = np.empty(4 * m + 1)
+        stride = self._line.strides[0]
+        view = np.lib.stride_tricks.as_strided
+        self._hankel = view(self._line[2 * m + 2 :], (m, m), (stride, stride))
+        self._toeplitz = view(self._line[2 * m :], (m, m), (-stride, stride))
 
     def refined(self, factor: int) -> Dual:
         """The same dual on a finer grid, made once."""
         if factor not in self._refined:
-            self._refined[factor] = Dual(self.mu, self.variance, self.log_prior, factor * self.points)
+            self._refined[factor] = Dual(self.mu, self.variance, self.log_prior, factor * self.points, self.knee)
         return self._refined[factor]
+
+    def bent(self, knee: float) -> Dual:
+        """The dual with another penalty, linear beyond the knee."""
+        return Dual(self.mu, self.variance, self.log_prior, self.points, knee)
 
     def at(self, alpha) -> Point:
         exponent = self.base - at_points(alpha, self.points, first=1)
@@ -72,7 +87,7 @@ class Dual:
         total = masses.sum()
         masses /= total
         linear = alpha @ (self.mu + 0.5 * self.variance * alpha)
-        return Point(alpha, float(top + np.log(total)), float(linear), pull(alpha), masses)
+        return Point(alpha, float(top + np.log(total)), float(linear), pull(alpha, self.knee), masses)
 
     def moments(self, masses):
         """Averages of T_0 ... T_2m."""
@@ -83,16 +98,13 @@ class Dual:
 
     def hessian(self, point, ridge, moments):
         """Covariance of T_1 ... T_m under p, and the curvature of the penalty."""
-        m, half = self.order, moments / 2
-        H = _windows(half[2:], m) + _windows(np.concatenate([half[m - 1 : 0 : -1], half[:m]]), m)[::-1]
-        H -= np.multiply.outer(4 * half[1 : m + 1], half[1 : m + 1])
+        m = self.order
+        half = np.multiply(moments, 0.5, out=self._line[2 * m :])
+        self._line[m : 2 * m] = half[m:0:-1]
+        H = self._hankel + self._toeplitz
+        H -= np.multiply.outer(2 * moments[1 : m + 1], half[1 : m + 1])
         H.flat[:: m + 1] += ridge * point.pull.curvature + self.variance
         return H
-
-
-def _windows(x, m):
-    """The Hankel matrix x_{i+j}, i, j < m, a view."""
-    return np.lib.stride_tricks.as_strided(x, (m, m), 2 * x.strides, writeable=False)
 
 
 def chebyshev_points(n):

@@ -1,8 +1,8 @@
 """Newton's method on the dual, along a path of falling ridges and on grids that become finer where the density asks.
 
-The ridge comes down from 1e-3 by factors of ten, each solution predicting the next along the tangent in the logarithm
-of the ridge. Plain Newton deepens a gap by a factor e and sharpens a peak by a factor 2 an iteration; both depend
-nearly linearly on log ridge, so the path halves the iterations and more.
+The ridge comes down from 1e-3 by factors of thirty, each solution predicting the next along the tangent in log ridge.
+Plain Newton deepens a gap by a factor e and sharpens a peak by a factor 2 an iteration; both follow log ridge nearly
+linearly, so the path halves the iterations and more.
 
 A grid too coarse for a peak does not make the answer inaccurate, it makes the problem ill-posed: mass collapses onto
 single points, and the multipliers run away. So the grid is looked at every few iterations, not at the end.
@@ -20,43 +20,70 @@ from spectra._maxent._dual import Dual, Point, at_points, chebyshev_points
 
 FIRST_RIDGE = 1e-3
 GRADIENT = 1e-10  # the dual's gradient at the answer, largest component
-MASS = 1e-9  # by how much the mass of the answer may differ on a grid four times finer
+MASS = 1e-8  # by how much the mass of the answer may differ on a grid four times finer
 PATH_MASS = 1e-6  # and, on the way there, on one twice as fine
 POINTS = 1 << 18  # grids are not refined beyond this
 CHUNK = 8  # iterations between two looks at the grid
 ITERATIONS = 600
+MORE_ITERATIONS, MORE_WORK = 300, 1 << 25  # to bound the mismatch; work is iterations times points
+KNEE = 180.0  # no moment shall be missed by more than this many ridges: 1.8e-6 for a ridge of 1e-8
+RUNAWAY = 1e3  # a multiplier times the ridge; 1 is much
 
 
 class Fit(NamedTuple):
     dual: Dual
     point: Point
-    factor: np.ndarray  # Cholesky factor of the Hessian there
+    finer: Dual  # a grid four times finer
+    there: Point  # the same multipliers on it
+    objective: float  # the least value of the dual with the plain ridge
+    factor: np.ndarray  # Cholesky factor of the Hessian
     gradient: float  # largest component
     iterations: int
+    converged: bool
+    error: float  # of the mass
 
 
 def minimise(dual: Dual, ridge: float) -> Fit:
-    """Follow the minimiser from a large ridge to `ridge`, on grids as fine as the density asks for."""
-    now, spent = max(ridge, FIRST_RIDGE), 0
-    point = min(dual.at(np.zeros(dual.order)), dual.at(_kernel_start(dual)), key=lambda start: start.value(now))
+    """The minimiser for the plain ridge, and from there for the penalty that bounds the mismatch, if that is needed.
+
+    The latter may take long where the moments leave next to no freedom, for a few atoms: then the plain one stays.
+    """
+    first = max(ridge, FIRST_RIDGE)
+    start = min(dual.at(np.zeros(dual.order)), dual.at(_kernel_start(dual)), key=lambda point: point.value(first))
+    plain = _follow(dual, start, first, ridge, ITERATIONS)
+    if np.abs(plain.point.alpha).max() <= KNEE or dual.variance.max() > ridge:
+        return plain
+    bent = plain.dual.bent(KNEE)
+    budget = min(MORE_ITERATIONS, MORE_WORK // bent.points)
+    bounded = _follow(bent, bent.at(plain.point.alpha), ridge, ridge, budget)
+    best = bounded if bounded.converged and bounded.error <= PATH_MASS else plain
+    return best._replace(objective=plain.objective, iterations=plain.iterations + bounded.iterations)
+
+
+def _follow(dual, point, now, ridge, budget) -> Fit:
+    """The minimiser as the ridge falls from `now` to `ridge`, on grids as fine as the density asks for."""
+    spent = 0
     while True:
-        last = now == ridge
         before = point
-        point, run = _newton(dual, before, now, tight=last)
+        point, run = _newton(dual, before, now, tight=now == ridge)
         spent += run.iterations
-        finer, error = _look_closer(dual, point, final=last and run.done)
-        if finer is not dual:
-            dual, point = finer, finer.at(point.alpha if error < 0.1 else before.alpha)
-            continue
-        if not run.done and spent < ITERATIONS:
-            continue
-        if last:
-            return Fit(dual, point, run.factor, run.gradient, spent)
-        following = max(now / 10, ridge)
-        tangent = -solve(run.factor, now * point.pull.slope)
-        ahead = dual.at(point.alpha + run.step + np.log(following / now) * tangent)
-        point = ahead if ahead.value(following) < point.value(following) else point
-        now = following
+        settled = run.done or spent >= budget
+        final = settled and now == ridge
+        finer = dual.refined(4 if final else 2)
+        there = finer.at(point.alpha)
+        error = abs(there.log_z - point.log_z)
+        if error > (MASS if final else PATH_MASS) and dual.points < POINTS:
+            dual = dual.refined(2)
+            point = dual.at(point.alpha if error < 0.1 else before.alpha)
+        elif final:
+            return Fit(dual, point, finer, there, point.value(ridge), run.factor, run.gradient, spent,
+                       run.done, error)
+        elif settled:
+            following = max(now / 30, ridge)
+            tangent = -solve(run.factor, now * point.pull.slope)
+            ahead = dual.at(point.alpha + run.step + np.log(following / now) * tangent)
+            point = ahead if ahead.value(following) < point.value(following) else point
+            now = following
 
 
 class _Run(NamedTuple):
@@ -89,13 +116,18 @@ def _newton(dual, point, ridge, tight):
 
 
 def _search(dual, point, step, gain, ridge):
-    """The first of the steps 1, 1/2, 1/4, ... that lowers the dual enough (Armijo); None if rounding hides them all."""
-    value = point.value(ridge)
-    length = 1.0
+    """The first of the steps 1, 1/2, 1/4, ... that lowers the dual enough (Armijo); None if rounding hides them all.
+
+    On a grid too coarse for a peak the dual may have no minimum; steps to where no multiplier of a density on a fine
+    grid could be are not tried.
+    """
+    value, length = point.value(ridge), 1.0
     while length > 1e-9:
-        after = dual.at(point.alpha + length * step)
-        if after.value(ridge) <= value - 1e-4 * length * gain + _rounding(value):
-            return after
+        alpha = point.alpha + length * step
+        if np.abs(alpha).max() < RUNAWAY / ridge:
+            after = dual.at(alpha)
+            if after.value(ridge) <= value - 1e-4 * length * gain + _rounding(value):
+                return after
         length /= 2
     return None
 
@@ -103,15 +135,6 @@ def _search(dual, point, step, gain, ridge):
 def _rounding(value):
     """Changes of the dual that rounding may hide or feign."""
     return 1e-13 * (1 + abs(value))
-
-
-def _look_closer(dual, point, final):
-    """A grid that knows the mass of the density, and by how much the present one is wrong."""
-    if dual.points >= POINTS:
-        return dual, 0.0
-    factor, tolerance = (4, MASS) if final else (2, PATH_MASS)
-    error = abs(dual.refined(factor).at(point.alpha).log_z - point.log_z)
-    return (dual.refined(2) if error > tolerance else dual), error
 
 
 def _kernel_start(dual):
