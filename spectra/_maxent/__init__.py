@@ -68,8 +68,9 @@ def maxent(moments, support=None, *, basis="chebyshev", prior=None, ridge=1e-8, 
         With `log_pdf`, summed as a Chebyshev series. Attributes: `multipliers` alpha_0 ... alpha_m (of T_k, whatever
         the basis of the moments), `residual` max |E T_k - mu_k| on a grid four times finer than the one used, `mass` on
         that grid, `relative_entropy`, `objective` (the minimum of the dual for the plain ridge, which falls with every
-        further moment), `iterations`, `points`, `violation` (distance of the moments from possible ones). From an Estimate with samples there is one rule for
-        each probe, to first order in the deviation of its moments, so integrals carry standard errors.
+        further moment), `iterations`, `points`, `violation` (distance of the moments from possible ones). From an
+        Estimate with samples there is one rule for each probe, to first order in the deviation of its moments, so
+        integrals carry standard errors.
 
     Raises
     ------
