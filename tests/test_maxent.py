@@ -1,6 +1,8 @@
 """The density of maximum entropy: known answers, laws it must obey, and what it says when there is none."""
 
+import importlib.util
 import warnings
+from pathlib import Path
 
 import hypothesis.strategies as st
 import numpy as np
@@ -481,3 +483,36 @@ def test_an_estimate_keeps_its_support():
     assert maxent(e, support).support == support
     with pytest.raises(ValueError, match="belong to the support"):
         maxent(e, (0.0, 1.1))
+
+
+# The classical algorithm, as a baseline
+
+
+@pytest.fixture(scope="module")
+def bmxnt():
+    file = Path(__file__).parent.parent / "examples" / "reproduce" / "bmxnt.py"
+    spec = importlib.util.spec_from_file_location("bmxnt", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.bmxnt
+
+
+def test_the_classical_iteration_agrees_on_two_moments_and_fails_on_many(bmxnt):
+    """Thesis Figure 2.1: its entropy rises with the number of moments, where that of the true solution falls."""
+    k = np.arange(1, 101) * np.pi / 101
+    x = ((4.01 - 2 * np.cos(k)[:, None] - 2 * np.cos(k)) / 8.02).ravel()
+    classical = {m: bmxnt([np.mean(x**i) for i in range(m + 1)]) for m in (2, 4, 12, 30)}
+    ours = {m: maxent(moments_of(x, (0.0, 1.0), m), (0.0, 1.0)) for m in (2, 4, 12, 30)}
+    assert classical[2].entropy == pytest.approx(ours[2].entropy(), abs=1e-3)
+    assert classical[2].residual < 1e-4
+    assert classical[30].residual > 1e-3
+    assert classical[30].entropy > classical[12].entropy
+    entropies = [ours[m].entropy() for m in (2, 4, 12, 30)]
+    assert np.all(np.diff(entropies) < 0)
+    truth = np.log(x).mean()
+    assert abs(ours[30].expect(np.log) / truth - 1) < 1e-3 < abs(classical[30].expect(np.log) / truth - 1)
+
+
+def test_the_classical_iteration_needs_positive_moments(bmxnt):
+    with pytest.raises(ValueError, match="positive power moments"):
+        bmxnt([1.0, -0.2])
