@@ -7,7 +7,7 @@ P = I - sum z_i z_i', take
     C = sum_i f(theta_i) z_i z_i' + P (c_0 + c_1 A + c_2 A^2) P,
 
 whose trace needs only n, tr A and ||A||_F^2. The coefficients are the least-squares fit of f under the spectral measure
-of what the other probes have outside their Ritz vectors: no probe is measured by a fit that it took part in.
+of what the probes have outside the Ritz vectors: thousands of nodes, so a few probes cannot overfit it.
 
 Near relatives: Meyer, Musco, Musco and Woodruff, Hutch++ (2021), arXiv:2010.09649; Chen and Hallman, Krylov-aware
 stochastic trace estimation (2023), arXiv:2205.00736.
@@ -94,7 +94,8 @@ def power_controls(nodes, weights, traces: Sequence[float], size: int) -> list[C
     """Control variates from exact power sums alone, ``traces = (n, tr A, tr A^2)`` as far as known.
 
     `nodes` and `weights`, of shape (k, m), are the quadrature rules of the probes; each row of weights sums to 1.
-    Either half of the probes is corrected with the fit under the measure of the other, so that no probe fits itself.
+    Either half of the probes is corrected with the fit under the measure of the other: a rule of few nodes could be
+    overfitted, and the spread of the probes would not show it.
     """
     nodes = np.broadcast_to(nodes, weights.shape)
     scale = float(np.abs(nodes).max()) or 1.0

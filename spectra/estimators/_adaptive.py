@@ -19,7 +19,7 @@ from spectra.results import Estimate, SpectralDensity, joined
 
 Quadrature = type[LanczosQuadrature] | type[BlockQuadrature]
 
-PILOT = 6  # probes that are taken deep: enough for a standard error, few enough to go far
+PILOT = 5  # probes that are taken deep: enough for a standard error, few enough to go far
 _FIRST_DEPTH = 8
 _GROWTH = 1.5
 _LEAST_DEPTH = 3  # two halvings need three steps to differ

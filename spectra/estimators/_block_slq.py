@@ -74,23 +74,25 @@ class BlockQuadrature:
         """The rules at the depth reached; without `controls` cheaper, to watch convergence."""
         run, problem = self.run, self.problem
         origin = {"method": self.name, "matvecs": matvecs, "seed": problem.seed,
-                  "details": {"steps": self.steps, "precision": _arrays.eps(problem.A.dtype)}}
+                  "details": {"steps": self.steps, "degree": 2 * self.steps - 1,
+                              "precision": _arrays.eps(problem.A.dtype)}}
         T, R = run.T, run.R
         if run.dimension == problem.n:
             return SpectralDensity(np.linalg.eigvalsh(T), np.ones(problem.n), problem.n, complete=True, **origin)
         nodes, vectors = eigh(T, driver="evd", check_finite=False)
         rule = nodes[None], np.abs(R.conj().T @ vectors[: len(R)]) ** 2
         end = safe_end(problem.end, rule[0], _arrays.eps(problem.A.dtype))
-        variates = power_controls(*_normalised(rule), problem.sums, problem.n)
+        sums = problem.sums[: self.steps]
+        variates = power_controls(*_normalised(rule), sums, problem.n)
         if controls and R.shape[1] >= _FEWEST_TO_DEFLATE:
-            variates = deflations(T, run.last_block, R, self.steps, problem, nodes, vectors)
+            variates = deflations(T, run.last_block, R, self.steps, sums, nodes, vectors)
         return SpectralDensity(
             *rule, problem.n, exact=run.exact, controls=variates,
             coarse=[block_gauss(run.projection(m), R) for m in coarse_depths(self.steps)],
             brackets=[] if end is None else [block_radau(T, run.last_block, R, end)], **origin)
 
 
-def deflations(T, B, R, steps: int, problem: Problem, nodes, vectors) -> list[Control]:
+def deflations(T, B, R, steps: int, sums: tuple, nodes, vectors) -> list[Control]:
     """One control variate for each half of the probes, from the Krylov space of the other half.
 
     Everything happens in coordinates of Q: A Q = Q T + Q_{m+1} B E', so that products of A with vectors of the space,
@@ -98,10 +100,9 @@ def deflations(T, B, R, steps: int, problem: Problem, nodes, vectors) -> list[Co
     """
     start = np.zeros((len(T), R.shape[1]), dtype=np.result_type(T, R))
     start[: len(R)] = R
-    pairs = halves(R.shape[1])
     parts = [_deflated(T, start, rows, others, steps) for rows, others in pairs]
     measures = [_squares((vectors.conj().T @ outside).T) for *_, outside in parts]
-    return [_deflation(T, B, part, rows, problem, nodes, measure)
+    return [_deflation(T, B, part, rows, sums, nodes, measure)
             for part, (rows, _), measure in zip(parts, pairs, reversed(measures), strict=True)]
 
 
@@ -115,14 +116,14 @@ def _deflated(T, start, rows, others, steps):
     return ritz, Z, inside, start[:, rows] - Z @ inside
 
 
-def _deflation(T, B, part, rows, problem, nodes, measure) -> Control:
+def _deflation(T, B, part, rows, sums, nodes, measure) -> Control:
     ritz, Z, inside, outside = part
     scale = float(np.abs(nodes).max()) or 1.0
     image = _apply(T, B, outside) / scale
     forms = [_squares(outside), np.sum(outside.conj() * image[: len(T)], 0).real, _squares(image)]
     taken = [len(ritz), ritz.sum() / scale, _squares(_apply(T, B, Z) / scale).sum()]
-    q = len(problem.sums)
-    traces = np.array(problem.sums) / scale ** np.arange(q) - taken[:q]
+    q = len(sums)
+    traces = np.array(sums) / scale ** np.arange(q) - taken[:q]
     return Control(rows, ritz, np.abs(inside.T) ** 2, nodes, measure, scale, np.stack(forms[:q], 1), traces)
 
 

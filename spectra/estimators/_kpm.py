@@ -30,7 +30,7 @@ def kpm_density(problem: Problem, probes: int, steps: int, advance: Callable) ->
     mu = estimated_moments(problem, probes, 2 * steps, "chebyshev", advance)
     *coarse, rule = [_damped(mu.samples[:, : 2 * d + 1], mu.support) for d in (*coarse_depths(steps), steps)]
     return SpectralDensity(*rule, problem.n, support=mu.support, matvecs=problem.A.matvecs - spent, coarse=coarse,
-                           seed=problem.seed, method="kpm", details={"steps": steps, "damping": "jackson"})
+                           seed=problem.seed, method="kpm", details={"steps": steps, "degree": 0, "damping": "jackson"})
 
 
 def _damped(samples, support):

@@ -64,10 +64,10 @@ class LanczosQuadrature:
             *rule, problem.n, method=self.name, matvecs=matvecs, seed=problem.seed, exact=self.exact,
             coarse=[gauss(alpha[:, :m], beta[:, :m]) for m in coarse_depths(self.steps)],
             brackets=[] if end is None else [radau(alpha, beta, end)],
-            controls=power_controls(*rule, problem.sums, problem.n),
-            details={"steps": self.steps, "precision": _arrays.eps(problem.A.dtype)})
+            controls=power_controls(*rule, problem.sums[: self.steps], problem.n),  # a rule of few nodes fits anything
+            details={"steps": self.steps, "degree": 2 * self.steps - 1, "precision": _arrays.eps(problem.A.dtype)})
 
 
 def coarse_depths(steps: int) -> list[int]:
-    """A quarter and a half: two doublings, from which the rest is extrapolated."""
-    return [max(steps // 4, 1), max(steps // 2, 1)]
+    """A quarter and a half: two doublings, from which the rest is extrapolated. A single step tells nothing."""
+    return [max(steps // 4, 1), max(steps // 2, 1)] if steps > 1 else [1]

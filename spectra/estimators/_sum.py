@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from spectra._arrays import MEMORY
 from spectra._progress import track
 from spectra.estimators._adaptive import adaptive, fixed
@@ -163,7 +165,8 @@ def _usual_shape(matvecs: int) -> tuple[int, int]:
 def _maxent(problem, f, probes, steps, advance) -> Estimate:
     spent = problem.A.matvecs
     estimate = maxent_density(problem, probes, steps, advance).sum(f)
-    return replace(estimate, matvecs=problem.A.matvecs - spent, seed=problem.seed, details={"steps": steps})
+    bias = (-np.inf, np.inf) if estimate.bias is None else estimate.bias  # too few moments to tell
+    return replace(estimate, bias=bias, matvecs=problem.A.matvecs - spent, seed=problem.seed, details={"steps": steps})
 
 
 METHODS = {"exact": _exact, "stochastic": _stochastic, "slq": _quadrature(LanczosQuadrature),
