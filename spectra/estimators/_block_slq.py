@@ -100,10 +100,8 @@ def deflations(T, B, R, steps: int, sums: tuple, nodes, vectors) -> list[Control
     """
     start = np.zeros((len(T), R.shape[1]), dtype=np.result_type(T, R))
     start[: len(R)] = R
-    parts = [_deflated(T, start, rows, others, steps) for rows, others in pairs]
-    measures = [_squares((vectors.conj().T @ outside).T) for *_, outside in parts]
-    return [_deflation(T, B, part, rows, sums, nodes, measure)
-            for part, (rows, _), measure in zip(parts, pairs, reversed(measures), strict=True)]
+    return [_deflation(T, B, rows, _deflated(T, start, rows, others, steps), sums, nodes, vectors)
+            for rows, others in halves(R.shape[1])]
 
 
 def _deflated(T, start, rows, others, steps):
@@ -116,14 +114,15 @@ def _deflated(T, start, rows, others, steps):
     return ritz, Z, inside, start[:, rows] - Z @ inside
 
 
-def _deflation(T, B, part, rows, sums, nodes, measure) -> Control:
-    ritz, Z, inside, outside = part
+def _deflation(T, B, rows, deflated, sums, nodes, vectors) -> Control:
+    ritz, Z, inside, outside = deflated
     scale = float(np.abs(nodes).max()) or 1.0
     image = _apply(T, B, outside) / scale
     forms = [_squares(outside), np.sum(outside.conj() * image[: len(T)], 0).real, _squares(image)]
     taken = [len(ritz), ritz.sum() / scale, _squares(_apply(T, B, Z) / scale).sum()]
     q = len(sums)
     traces = np.array(sums) / scale ** np.arange(q) - taken[:q]
+    measure = _squares((vectors.conj().T @ outside).T)  # of these probes: halves of unequal size leave unequal rests
     return Control(rows, ritz, np.abs(inside.T) ** 2, nodes, measure, scale, np.stack(forms[:q], 1), traces)
 
 
