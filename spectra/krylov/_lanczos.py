@@ -112,7 +112,7 @@ class LanczosRun:
         self._q_before = None
         self._scale = None
         self._alpha, self._beta = [], []
-        self._basis = None
+        self._basis, self._kept = None, 0
         self.broken = np.zeros(V.shape[1], dtype=bool)
         self._size = np.zeros(V.shape[1])  # norm of each T so far, against which a beta counts as zero
 
@@ -133,7 +133,11 @@ class LanczosRun:
         """Orthonormal bases, shape (k, n, m); needs `reorthogonalize`."""
         if self._basis is None:
             raise ValueError("the basis was not kept; start the run with reorthogonalize=True")
-        return _arrays.namespace(self._basis).matrix_transpose(self._basis[:, : self.steps, :])
+        xp, kept = _arrays.namespace(self._basis), self._basis[:, : self._kept, :]
+        if self._kept < self.steps:  # every column has ended: zeros for the steps that were not made
+            missing = (kept.shape[0], self.steps - self._kept, kept.shape[2])
+            kept = xp.concat([kept, xp.zeros(missing, dtype=kept.dtype, device=_arrays.device(kept))], axis=1)
+        return xp.matrix_transpose(kept)
 
     def advance(self, steps: int) -> None:
         """Make `steps` more steps; k products each, none once every column is broken."""
@@ -190,6 +194,7 @@ class LanczosRun:
                 grown[:, :j, :] = self._basis
             self._basis = grown
         self._basis[:, j, :] = xp.matrix_transpose(q)
+        self._kept = j + 1
 
     def _orthogonal(self, w):
         """w less its projection on the basis, column by column."""
@@ -206,7 +211,7 @@ class LanczosRun:
         """Write the state to one `.npz` file; `load` continues to the same digits."""
         arrays = {"q": self._q, "q_before": self._q_before, "basis": self._basis}
         if self._basis is not None:
-            arrays["basis"] = self._basis[:, : self.steps, :]
+            arrays["basis"] = self._basis[:, : self._kept, :]
         held = {name: _arrays.to_host(x) for name, x in arrays.items() if x is not None}
         held |= {"alpha": np.array(self._alpha), "beta": np.array(self._beta), "norms": self.norms,
                  "broken": self.broken, "size": self._size}
@@ -229,6 +234,7 @@ class LanczosRun:
         for name in ("q", "q_before", "basis"):
             block = held.get(name)
             setattr(run, f"_{name}", None if block is None else _arrays.from_host(block, run.A.like))
+        run._kept = 0 if run._basis is None else run._basis.shape[1]
         return run
 
 
@@ -242,6 +248,6 @@ def power_of_two(w) -> float:
     largest = float(_arrays.namespace(w).max(abs(w)))
     if largest == 0 or not np.isfinite(largest):
         return 1.0
-    exponent = int(np.round(np.log2(largest)))
+    exponent = int(np.clip(np.round(np.log2(largest)), -1000, 1000))  # its inverse must not overflow
     safe = _SAFE_EXPONENT[_arrays.dtype_of(w).type(0).real.dtype.itemsize]
     return 1.0 if abs(exponent) <= safe else 2.0**exponent
