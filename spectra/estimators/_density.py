@@ -63,7 +63,6 @@ def spectral_density(A, *, method: str = "slq", steps: int = 80, probes: int = 8
     --------
     >>> import numpy as np, spectra
     >>> rho = spectra.spectral_density(np.diag([1.0, 2.0, 2.0, 4.0]), steps=4, probes=2, rng=0)
-    >>> rho.nodes.round(12)[:3], rho.moment(2).value
     >>> rho.nodes.round(12)[:3], round(rho.moment(2).value, 12)
     """
     if method not in DENSITIES:
