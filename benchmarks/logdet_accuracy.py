@@ -1,0 +1,136 @@
+"""Log-determinants of kernel matrices at a budget below n, beside the peers at as many products, in one run.
+
+    python benchmarks/logdet_accuracy.py --n 4000 --products 1500 --seeds 20 --peers .peers/bin/python
+
+A seed draws the inputs of the kernel and, separately, the probes. The truth is a Cholesky factorisation. The peers run
+in an environment of their own (`benchmarks/peers.sh` makes it): imate's SLQ and linear_operator's, with and without its
+pivoted-Cholesky preconditioner, as 30 steps x (products / 30) probes; without --peers they are left out. Writes the
+rows as JSON after every matrix and goes on from there when started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from scipy.linalg import cho_solve, cholesky
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+import spectra
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "examples" / "reproduce"))
+
+from _kernels import KERNELS, kernel_matrix, probe_seed  # noqa: E402
+from _report import save, table  # noqa: E402
+
+STEPS = 30
+
+
+def exact(K):
+    """Log-determinant and condition number, from one Cholesky factorisation."""
+    factor = cholesky(K, lower=True)
+    inverse = LinearOperator(K.shape, matvec=lambda v: cho_solve((factor, True), v, check_finite=False), dtype=float)
+    largest, smallest = (eigsh(A, 1, tol=1e-3, return_eigenvectors=False)[0] for A in (K, inverse))
+    return 2 * float(np.sum(np.log(np.diag(factor)))), float(largest * smallest)
+
+
+def ours(K, truth, products, rng):
+    start = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimate = spectra.logdet(K, method="stochastic", matvecs=products, rng=rng)
+    low, high = estimate.interval()
+    return {"value": estimate.value, "error": (estimate.value - truth) / abs(truth), "products": estimate.matvecs,
+            "covers": bool(low <= truth <= high), "interval": [low, high], "stderr": float(estimate.stderr),
+            "bias": list(estimate.bias or ()), "probes": estimate.probes, "steps": estimate.steps,
+            "method": estimate.method, "warnings": [str(w.message) for w in caught],
+            "seconds": time.perf_counter() - start}
+
+
+def peers(python, K, noise, truth, products, rng):
+    """What the peers answer; they are handed the kernel and the noise apart, as their users would."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder) / "kernel.npy", K - noise * np.eye(len(K)))
+        job = {"noise": noise, "steps": STEPS, "probes": max(products // STEPS, 1), "rng": rng}
+        (Path(folder) / "job.json").write_text(json.dumps(job))
+        subprocess.run([python, str(HERE / "_peers_logdet.py"), folder], check=True)
+        answers = json.loads((Path(folder) / "answers.json").read_text())
+    for answer in answers["methods"].values():
+        answer["error"] = None if answer["value"] is None else (answer["value"] - truth) / abs(truth)
+    return answers
+
+
+def measure(options, lengthscale, seed):
+    K = kernel_matrix(options.n, lengthscale, seed, options.noise, options.kernel)
+    truth, condition = exact(K)
+    rng = probe_seed(seed)
+    row = {"lengthscale": lengthscale, "seed": seed, "truth": truth, "condition": condition,
+           "methods": {"spectra stochastic": ours(K, truth, options.products, rng)}}
+    if options.peers:
+        answers = peers(options.peers, K, options.noise, truth, options.products, rng)
+        row["methods"] |= answers["methods"]
+        row["peers"] = answers["versions"]
+    return row
+
+
+def summary(rows):
+    """One row a length-scale and method: median error, how often the interval held, median products."""
+    found = []
+    for lengthscale in sorted({row["lengthscale"] for row in rows}):
+        here = [row for row in rows if row["lengthscale"] == lengthscale]
+        for name in here[0]["methods"]:
+            runs = [row["methods"][name] for row in here if name in row["methods"]]
+            errors = [abs(run["error"]) for run in runs if run["error"] is not None]
+            bars = [run["covers"] for run in runs if "covers" in run]
+            found.append({
+                "lengthscale": lengthscale, "condition": statistics.median(row["condition"] for row in here),
+                "method": name, "median error": statistics.median(errors) if errors else None,
+                "largest error": max(errors, default=None), "held": f"{sum(bars)} of {len(bars)}" if bars else None,
+                "products": int(statistics.median(run["products"] for run in runs)), "runs": len(runs)})
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=4000)
+    parser.add_argument("--products", type=int, default=1500)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--lengthscales", type=float, nargs="+", default=[0.15, 0.35, 0.85])
+    parser.add_argument("--noise", type=float, default=1e-8)
+    parser.add_argument("--kernel", choices=sorted(KERNELS), default="rbf")
+    parser.add_argument("--peers", help="Python of the environment that benchmarks/peers.sh made")
+    parser.add_argument("--json", type=Path, default=Path("logdet-accuracy.json"))
+    options = parser.parse_args()
+    setting = {name: getattr(options, name) for name in ("n", "products", "noise", "kernel")}
+    rows = []
+    if options.json.exists():
+        before = json.loads(options.json.read_text())
+        if before["setting"] != setting:
+            parser.error(f"{options.json} holds another setting, {before['setting']}; name another file")
+        rows = before["rows"]
+    done = {(row["lengthscale"], row["seed"]) for row in rows}
+    for seed in range(options.seeds):
+        for lengthscale in options.lengthscales:
+            if (lengthscale, seed) in done:
+                continue
+            rows.append(measure(options, lengthscale, seed))
+            save(options.json, {"setting": setting, "rows": rows})
+            errors = "  ".join(f"{name} {run['error']:+.1e}" for name, run in rows[-1]["methods"].items()
+                               if run["error"] is not None)
+            print(f"l={lengthscale:<5g} seed {seed:2d}  {errors}  "
+                  f"held={rows[-1]['methods']['spectra stochastic']['covers']}", flush=True)
+    found = summary(rows)
+    print(table(list(found[0]), [list(row.values()) for row in found]))
+
+
+if __name__ == "__main__":
+    main()

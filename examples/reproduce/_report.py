@@ -1,0 +1,36 @@
+"""What every reproduction leaves behind: a table to read, and JSON with the versions that made it."""
+
+import json
+import platform
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import scipy
+
+import spectra
+
+
+def versions():
+    return {"spectra": spectra.__version__, "numpy": np.__version__, "scipy": scipy.__version__,
+            "python": platform.python_version(), "date": date.today().isoformat()}
+
+
+def save(path, document):
+    """Write `document` with the versions, whole or not at all, so that a run cut short leaves the last good file."""
+    path = Path(path)
+    draft = path.with_suffix(".part")
+    draft.write_text(json.dumps({"versions": versions()} | document, indent=1) + "\n")
+    draft.replace(path)
+
+
+def table(header, rows):
+    """The rows as a Markdown table; numbers to two digits."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_cell(x) for x in line) + " |" for line in lines)
+
+
+def _cell(x):
+    if x is None:
+        return "—"
+    return f"{x:.2g}" if isinstance(x, float) else str(x)
