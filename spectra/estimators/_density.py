@@ -64,6 +64,7 @@ def spectral_density(A, *, method: str = "slq", steps: int = 80, probes: int = 8
     >>> import numpy as np, spectra
     >>> rho = spectra.spectral_density(np.diag([1.0, 2.0, 2.0, 4.0]), steps=4, probes=2, rng=0)
     >>> rho.nodes.round(12)[:3], round(rho.moment(2).value, 12)
+    (array([1., 1., 2.]), 6.25)
     """
     if method not in DENSITIES:
         raise ValueError(f"method of spectral_density must be one of {sorted(DENSITIES)}, found {method!r}")
