@@ -11,8 +11,8 @@ The multipliers minimise a smooth convex function, the dual
 
 The ridge keeps the minimum at a finite place where the moments belong to a few atoms. What it costs is known: the
 minimiser has E T_k - mu_k = ridge alpha_k, and min D = max S[p|q] - sum_k (E T_k - mu_k)²/(2 ridge), which falls with
-every further moment. Narrow peaks have multipliers in the thousands; where one of them exceeds 180, a penalty that goes
-on linearly takes over from the ridge, so that no moment is missed by more than 180 ridge.
+every further moment. Narrow peaks have multipliers in the thousands; where one of them exceeds 200, a penalty that goes
+on linearly takes over from the ridge, so that no moment is missed by more than 200 ridge.
 
 `_given` reads the moments, `_dual` is the function above on a grid, `_newton` finds its minimum.
 
@@ -28,7 +28,7 @@ import numpy as np
 
 from spectra._maxent._dual import Dual, at_points
 from spectra._maxent._given import Given, log_prior_series, number, read, violation_of
-from spectra._maxent._newton import KNEE, Fit, minimise, solve
+from spectra._maxent._newton import BOUND, Fit, minimise, solve
 from spectra.results import ConvergenceWarning, SpectralDensity
 
 __all__ = ["maxent"]
@@ -86,7 +86,7 @@ def maxent(moments, support=None, *, basis="chebyshev", prior=None, ridge=1e-8, 
 
     Notes
     -----
-    No moment is missed by more than ``180 * ridge``, unless nearly all mass sits in a few atoms and that bound is not
+    No moment is missed by more than ``200 * ridge``, unless nearly all mass sits in a few atoms and that bound is not
     reached in 300 iterations; then by ``ridge * max |alpha_k|``, typically 1e-5. A support of no width gives the atom.
     1 to 40 ms up to 200 moments, 0.1 to 2 s if a tenth of the mass and more sits in atoms. Memory: the grid, 8 m to
     2^19 points, once for each probe.
@@ -106,10 +106,10 @@ def maxent(moments, support=None, *, basis="chebyshev", prior=None, ridge=1e-8, 
         return _atom(given, ridge)
     noise = spread * given.variance + given.rounding**2
     violation = violation_of(given)
-    if violation > KNEE * ridge:
+    if violation > BOUND * ridge:
         # White noise in m moments makes them impossible by about 2 sqrt(m) standard deviations, and a multiplier of
-        # size KNEE shall be enough to allow for one.
-        noise = noise + given.variance + violation / (2 * np.sqrt(given.order) * KNEE)
+        # size BOUND shall be enough to allow for one.
+        noise = noise + given.variance + violation / (2 * np.sqrt(given.order) * BOUND)
     log_prior = log_prior_series(prior, given.support)
     fits = [minimise(Dual(given.mu[1 : k + 1], noise[:k], log_prior, max(8 * k, 2 * len(log_prior), 64)), ridge)
             for k in _orders(given.order, bias)]
@@ -154,7 +154,7 @@ def _responses(given: Given, fit: Fit) -> np.ndarray:
 
 def _warn(given: Given, fit: Fit, violation, residual, mass, ridge):
     excess = residual - np.abs(ridge * fit.point.pull.slope + fit.dual.variance * fit.point.alpha).max()
-    if violation > given.noise_size and residual > 10 * KNEE * ridge:
+    if violation > given.noise_size and residual > 10 * BOUND * ridge:
         lo, hi = given.support
         problem = (f"no distribution on [{lo:.6g}, {hi:.6g}] has these moments, they are off by about {violation:.2g}: "
                    f"the density misses them by up to {residual:.2g}; check the support, or give them to more digits")

@@ -114,6 +114,8 @@ def chebyshev_points(n):
 
 def at_points(series, points, first=0):
     """A Chebyshev series, from T_first on, at the points."""
+    if len(series) + first == 1:
+        return np.full(points, float(series[0]))
     padded = np.zeros(points)
     np.multiply(series, 0.5, out=padded[first : first + len(series)])
     padded[0] *= 2

@@ -26,7 +26,7 @@ POINTS = 1 << 18  # grids are not refined beyond this
 CHUNK = 8  # iterations between two looks at the grid
 ITERATIONS = 600
 MORE_ITERATIONS, MORE_WORK = 300, 1 << 25  # to bound the mismatch; work is iterations times points
-KNEE = 180.0  # no moment shall be missed by more than this many ridges: 1.8e-6 for a ridge of 1e-8
+BOUND = 199.0  # no moment shall be missed by more than this many ridges: 2e-6 for a ridge of 1e-8
 RUNAWAY = 1e3  # a multiplier times the ridge; 1 is much
 
 
@@ -51,9 +51,9 @@ def minimise(dual: Dual, ridge: float) -> Fit:
     first = max(ridge, FIRST_RIDGE)
     start = min(dual.at(np.zeros(dual.order)), dual.at(_kernel_start(dual)), key=lambda point: point.value(first))
     plain = _follow(dual, start, first, ridge, ITERATIONS)
-    if np.abs(plain.point.alpha).max() <= KNEE or dual.variance.max() > ridge:
+    if np.abs(plain.point.alpha).max() <= BOUND or dual.variance.max() > ridge:
         return plain
-    bent = plain.dual.bent(KNEE)
+    bent = plain.dual.bent(0.9 * BOUND)
     budget = min(MORE_ITERATIONS, MORE_WORK // bent.points)
     bounded = _follow(bent, bent.at(plain.point.alpha), ridge, ridge, budget)
     best = bounded if bounded.converged and bounded.error <= PATH_MASS else plain
@@ -75,10 +75,12 @@ def _follow(dual, point, now, ridge, budget) -> Fit:
         if error > (MASS if final else PATH_MASS) and dual.points < POINTS:
             dual = dual.refined(2)
             point = dual.at(point.alpha if error < 0.1 else before.alpha)
+            if final or error > 1e-3:
+                continue
         elif final:
             return Fit(dual, point, finer, there, point.value(ridge), run.factor, run.gradient, spent,
                        run.done, error)
-        elif settled:
+        if settled:
             following = max(now / 30, ridge)
             tangent = -solve(run.factor, now * point.pull.slope)
             ahead = dual.at(point.alpha + run.step + np.log(following / now) * tangent)
