@@ -12,17 +12,14 @@ import sys
 import warnings
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
-from scipy.sparse.csgraph import connected_components
 
 import spectra
-from spectra import plot
-from spectra._files import Description, read_matrix
-from spectra._formats import read_graph
+from spectra import graphs, plot
+from spectra._files import read_matrix
 from spectra._optional import require
 from spectra.estimators._density import DENSITIES
 from spectra.estimators._sum import METHODS
@@ -132,8 +129,8 @@ def _density(args) -> Answer:
 def _logdet(args) -> Answer:
     matrix = _Input(args, "normalized")
     if matrix.read.kind == "graph" and not args.shift:
-        raise ValueError(f"logdet needs a positive definite matrix, but the {matrix.what} of a graph is singular or "
-                         "indefinite; add a multiple of the identity, e.g. --shift 1e-3")
+        raise ValueError(f"logdet needs a positive definite matrix, but the {NAMES[matrix.operator]} of a graph "
+                         "is singular or indefinite; add a multiple of the identity, e.g. --shift 1e-3")
     estimate = spectra.logdet(matrix.A, method=args.method, matvecs=args.matvecs, probes=args.probes, steps=args.steps,
                               rtol=args.rtol, support=matrix.support, rng=args.rng, memory=args.memory,
                               progress=args.progress)
@@ -159,27 +156,28 @@ class _Input:
 
     def __init__(self, args, of_graphs: str):
         self.A, self.read = read_matrix(args.file, symmetrize=args.symmetrize)
-        if args.laplacian and self.read.kind != "graph":
-            self.A, self.read = _as_graph(args)
-        self.kind, self.what = "matrix", "matrix"
         self.support = tuple(args.support) if getattr(args, "support", None) else None
-        if self.read.kind == "graph":
-            self.kind = args.laplacian or of_graphs
-            self.A, self.what = LAPLACIANS[self.kind](self.A), _NAMES[self.kind]
-            if self.kind == "normalized" and self.support is None:
-                self.support = (args.shift, 2.0 + args.shift)
         self.shift = args.shift
+        self.operator = "matrix"
+        if args.laplacian and self.read.kind == "matrix":
+            self.A = graphs.adjacency(self.A, symmetrize=args.symmetrize)
+            self.read = self.read._replace(kind="graph", entries=self.A.nnz // 2, facts={})
+        if self.read.kind == "graph":
+            self.operator = args.laplacian or of_graphs
+            self.A = OPERATORS[self.operator](self.A)
+            if self.operator == "normalized" and self.support is None:
+                self.support = (self.shift, 2.0 + self.shift)
         if self.shift:
-            dense = isinstance(self.A, np.ndarray)
-            n = len(self.A) if dense else self.A.shape[0]
-            self.A = self.A + self.shift * (np.eye(n) if dense else scipy.sparse.eye_array(n, format="csr"))
+            n = self.read.order
+            identity = np.eye(n) if isinstance(self.A, np.ndarray) else scipy.sparse.eye_array(n, format="csr")
+            self.A = self.A + self.shift * identity
 
     @property
     def title(self) -> str:
         read = self.read
         shift = f" + {self.shift:g} I" if self.shift else ""
         if read.kind == "graph":
-            return f"{read.name}: graph of {read.order} nodes and {read.entries} edges; {self.what}{shift}"
+            return f"{read.name}: graph of {read.order} nodes and {read.entries} edges; {NAMES[self.operator]}{shift}"
         return f"{read.name}: matrix of order {read.order}, {read.entries} entries{shift and ';' + shift}"
 
     @property
@@ -188,47 +186,20 @@ class _Input:
         return self.read.kind == "matrix" or self.shift > 0
 
     def to_dict(self) -> dict[str, Any]:
-        return {"input": self.read._asdict() | {"operator": self.kind, "shift": self.shift}}
+        return {"input": self.read._asdict() | {"operator": self.operator, "shift": self.shift}}
 
 
-def _as_graph(args) -> tuple[Any, Description]:
-    """A file of a matrix, such as .npz, read as the weighted adjacency of a graph."""
-    path = Path(args.file)
-    if not path.is_file():
-        raise ValueError(f"--laplacian needs a graph, but {args.file!r} names a matrix; leave it out")
-    A = read_graph(path, symmetrize=args.symmetrize)
-    return A, Description("graph", path.name, str(path), A.shape[0], A.nnz // 2, {})
-
-
-def _normalized_laplacian(A):
-    """I - D^-1/2 A D^-1/2, with zero rows for isolated nodes: their eigenvalue is 0, as that of any component."""
-    degrees = _degrees(A)
-    linked = degrees > 0
-    half = np.zeros(len(degrees))
-    half[linked] = 1 / np.sqrt(degrees[linked])
-    half = scipy.sparse.diags_array(half)
-    return scipy.sparse.csr_array(scipy.sparse.diags_array(linked.astype(float)) - half @ A @ half)
-
-
-def _combinatorial_laplacian(A):
-    return scipy.sparse.csr_array(scipy.sparse.diags_array(_degrees(A)) - A)
-
-
-def _degrees(A) -> np.ndarray:
-    if A.nnz and A.data.min() < 0:
-        raise ValueError(f"a Laplacian needs weights >= 0, found {A.data.min():.4g}; use --laplacian adjacency")
-    return np.asarray(A.sum(axis=1), dtype=float)
-
-
-LAPLACIANS = {"normalized": _normalized_laplacian, "combinatorial": _combinatorial_laplacian, "adjacency": lambda A: A}
-_NAMES = {"normalized": "normalised Laplacian", "combinatorial": "Laplacian", "adjacency": "adjacency matrix"}
+OPERATORS = {"normalized": graphs.normalized_laplacian, "combinatorial": graphs.laplacian, "adjacency": lambda W: W}
+NAMES = {"normalized": "normalised Laplacian", "combinatorial": "Laplacian", "adjacency": "adjacency matrix"}
 
 
 def _of_nodes(A) -> dict[str, Any]:
-    neighbours = np.diff(A.indptr)
+    """What `info` says of a graph; of its Laplacians, the diagonal is not a neighbour."""
+    linked = scipy.sparse.csr_array(A - scipy.sparse.diags_array(A.diagonal()))
+    linked.eliminate_zeros()
+    neighbours = np.diff(linked.indptr)
     return {"neighbours": [int(neighbours.min()), int(neighbours.max())],
-            "isolated_nodes": int(np.sum(neighbours == 0)),
-            "components": int(connected_components(A, directed=False, return_labels=False))}
+            "isolated_nodes": int(np.sum(neighbours == 0)), "components": int(graphs.components(linked).max()) + 1}
 
 
 def _gershgorin(op) -> list[float]:
@@ -350,7 +321,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_input(parser) -> None:
     parser.add_argument("file", metavar="FILE", help="MatrixMarket (.mtx), SciPy sparse (.npz), NumPy (.npy), edge "
                         "list (.txt, .edges) or GML (.gml), plain or .gz; or the name of a data set")
-    parser.add_argument("--laplacian", choices=list(LAPLACIANS), help="matrix of a graph (default: normalized; info: "
+    parser.add_argument("--laplacian", choices=list(OPERATORS), help="matrix of a graph (default: normalized; info: "
                         "adjacency); given for a file of a matrix, its entries are weights of edges")
     parser.add_argument("--symmetrize", action="store_true", help="ignore the directions of a directed graph")
     parser.add_argument("--shift", type=float, default=0.0, metavar="S", help="add S times the identity")
