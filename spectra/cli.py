@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from spectra.results import ConvergenceWarning, Estimate, SpectralDensity
 __all__ = ["main"]
 
 ERRORS = (ArithmeticError, ImportError, MemoryError, OSError, TypeError, ValueError)
+_POINT = 1e-12  # relative length of a spectrum that is one point
 _WIDE = 1e3, 1e14  # ratios of the ends of a positive spectrum for which its axis is logarithmic; beyond is rounding
 
 
@@ -63,20 +65,22 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"spectra: {_one_line(error)}", file=sys.stderr)
         return 2
-    _report(args, answer, [_one_line(warning.message) for warning in caught])
-    return 0
+    except KeyboardInterrupt:
+        return 130
+    return _report(args, answer, [_one_line(warning.message) for warning in caught])
 
 
-def _report(args, answer: Answer, cautions: list[str]) -> None:
-    if args.json:
-        head = {"spectra": spectra.__version__, "command": args.command}
-        print(json.dumps(head | answer.data | {"warnings": cautions}))
-        return
-    print(*answer.lines, sep="\n")
-    if args.plot:
-        print(f"picture: {args.plot}")
-    for caution in cautions:
+def _report(args, answer: Answer, cautions: list[str]) -> int:
+    head = {"spectra": spectra.__version__, "command": args.command}
+    picture = [f"picture: {args.plot}"] if args.plot else []
+    lines = [json.dumps(head | answer.data | {"warnings": cautions})] if args.json else [*answer.lines, *picture]
+    try:
+        print(*lines, sep="\n", flush=True)
+    except BrokenPipeError:  # the reader has seen enough, as `head` does
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the interpreter flushes it once more at the end
+    for caution in () if args.json else cautions:
         print(f"spectra: warning: {caution}", file=sys.stderr)
+    return 0
 
 
 def _one_line(error: object) -> str:
@@ -159,6 +163,8 @@ class _Input:
         self.support = tuple(args.support) if getattr(args, "support", None) else None
         self.shift = args.shift
         self.operator = "matrix"
+        if not self.read.order:
+            raise ValueError(f"{self.read.name}: expected a matrix of order 1 or more, found an empty one")
         if args.laplacian and self.read.kind == "matrix":
             self.A = graphs.adjacency(self.A, symmetrize=args.symmetrize)
             self.read = self.read._replace(kind="graph", entries=self.A.nnz // 2, facts={})
@@ -249,6 +255,7 @@ def _plainly(value: Any) -> str:
 def _bars(rho: SpectralDensity, matrix: _Input, rows: int = 15, width: int = 32) -> list[str]:
     """The density in text: the share of eigenvalues in parts of its support (odd, so that 1 lies inside one)."""
     lo, hi = rho.support
+    rows = rows if hi - lo > _POINT * max(abs(lo), abs(hi)) else 1
     edges = (np.geomspace if _is_wide(rho, matrix) else np.linspace)(lo, hi, rows + 1)
     ends = [-np.inf, *edges[1:-1], np.inf]
     counts = [rho.count(*part) for part in pairwise(ends)]

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ def files(tmp_path_factory):
     np.save(folder / "definite.npy", definite)
     np.save(folder / "indefinite.npy", definite - 10 * np.eye(ORDER))
     np.save(folder / "lopsided.npy", definite + np.triu(np.ones_like(definite)))
+    np.save(folder / "empty.npy", np.zeros((0, 0)))
     np.save(folder / "nan.npy", np.full((3, 3), np.nan))
     hilbert = 1 / (np.arange(40)[:, None] + np.arange(40) + 1) + 1e-9 * np.eye(40)
     np.save(folder / "hilbert.npy", hilbert)
@@ -157,6 +160,13 @@ def test_density_of_one_probe_has_no_interval(run):
     assert "[ 0.0, 100.0]" in out
 
 
+def test_a_spectrum_of_one_point_is_one_line(run, tmp_path):
+    np.save(tmp_path / "identity.npy", np.eye(5))
+    status, out, _ = run("density", str(tmp_path / "identity.npy"))
+    assert status == 0
+    assert re.findall(r"(\S+) % \[", out) == ["100.0"]
+
+
 # Matrices of graphs
 
 
@@ -250,6 +260,7 @@ def test_progress_is_drawn_when_asked_for_and_never_with_json(run, answer):
     ("logdet indefinite.npy --method slq", ["positive definite", "Ritz value", "--shift"]),
     ("logdet lopsided.npy", ["Hermitian", "symmetrise"]),
     ("density lopsided.npy", ["Hermitian", "symmetrise"]),
+    ("info empty.npy", ["order 1 or more", "empty"]),
     ("info nan.npy", ["NaN", "drop"]),
     ("logdet definite.npy --rtol 2", ["rtol", "between 0 and 1"]),
     ("logdet definite.npy --probes -1", ["probes", "positive integer"]),
@@ -275,6 +286,12 @@ def test_debug_shows_where(files, monkeypatch):
     monkeypatch.chdir(files)
     with pytest.raises(ValueError, match="positive definite"):
         main(["logdet", "indefinite.npy", "--debug"])
+
+
+def test_a_reader_who_stops_reading_is_no_error(files):
+    command = f"{sys.executable} -m spectra.cli density karate --json | head -c 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("{", "")
 
 
 def test_version(run):
