@@ -22,6 +22,7 @@ Quadrature = type[LanczosQuadrature] | type[BlockQuadrature]
 PILOT = 5  # probes that are taken deep: enough for a standard error, few enough to go far
 _FIRST_DEPTH = 8
 _GROWTH = 1.5
+_TYPICAL = 8  # a bias bracket is so many times wider than the bias it must hold, as a rule
 _LEAST_DEPTH = 3  # two halvings need three steps to differ
 
 
@@ -111,7 +112,7 @@ class _Goal:
         if self.rtol is not None:
             return width <= 0.4 * self.tolerance(estimate)
         more = max(self.limit - spent, 0) // run.steps
-        return width <= 0.5 * estimate.stderr * np.sqrt(k / (k + more))
+        return width <= _TYPICAL * 0.5 * estimate.stderr * np.sqrt(k / (k + more))
 
     def depth_for_more(self, density: SpectralDensity, steps: int, spent: int) -> int:
         """Half the depth of the first probes, where they show it to be enough."""
