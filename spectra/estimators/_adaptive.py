@@ -1,8 +1,8 @@
 """Spending a budget well: first deep enough, then wide enough.
 
 A few probes are taken deeper until the quadrature bias is small against what the budget will leave of the statistical
-error (or against the tolerance asked for); the rest of the budget goes to more probes of that depth, or of half of it
-where the first show that half was enough. Ill-conditioned
+error (or against the tolerance asked for); the rest of the budget goes to more probes of that depth. Should the bias
+stand in the way of a tolerance after all, the first probes go deeper, and the others are drawn anew. Ill-conditioned
 operators thus get few probes and many steps, benign ones many probes and few steps, without anybody's choosing.
 """
 
@@ -54,27 +54,41 @@ def adaptive(problem: Problem, kind: Quadrature, f: Callable, budget: int, rtol:
     run = kind(problem, k, budget // k)
     deepest = _deepest(problem, kind, k, budget)
     while True:
-        target = min(max(int(run.steps * _GROWTH), _FIRST_DEPTH), deepest)
+        _deepen(problem, run, k, deepest, goal, advance)
+        density = _widened(problem, kind, run, run.density(), goal, advance)
+        if run.exact or run.steps >= deepest or not goal.bias_is_in_the_way(density, problem.A.matvecs):
+            density.matvecs = problem.A.matvecs - spent
+            return density
+
+
+def _deepen(problem, run, k, deepest, goal, advance) -> None:
+    """Take the first probes deeper, by one stage at least."""
+    while not run.exact and run.steps < deepest:
         before = problem.A.matvecs
+        target = min(max(int(run.steps * _GROWTH), _FIRST_DEPTH), deepest, run.steps + (goal.limit - before) // k)
+        if target <= run.steps:
+            return
         run.advance(target - run.steps)
         advance(problem.A.matvecs - before)
-        if run.exact or run.steps >= deepest or goal.deep_enough(run, k, problem.A.matvecs):
-            break
-    density = run.density(problem.A.matvecs - spent)
-    depth = goal.depth_for_more(density, run.steps, problem.A.matvecs)
+        if goal.deep_enough(run, k, problem.A.matvecs):
+            return
+
+
+def _widened(problem, kind, run, density, goal, advance) -> SpectralDensity:
+    """The density of the first probes, with as many more of that depth as the goal asks for."""
     while not density.complete:
-        wanted = goal.probes_wanted(density, depth, problem.A.matvecs)
-        if _can_fill(run, problem, min(wanted * depth, goal.limit - problem.A.matvecs)):
+        wanted = goal.probes_wanted(density, run.steps, problem.A.matvecs)
+        if _can_fill(run, problem, min(wanted * run.steps, goal.limit - problem.A.matvecs)):
             run.fill()
-            return run.density(problem.A.matvecs - spent)
-        k = min(wanted, problem.room(kind.vectors(depth)))
+            return run.density()
+        k = min(wanted, problem.room(kind.vectors(run.steps)))
         if k < 1:
             break
         before = problem.A.matvecs
-        extra = kind(problem, k, depth)
-        extra.advance(depth)
+        extra = kind(problem, k, run.steps)
+        extra.advance(run.steps)
         advance(problem.A.matvecs - before)
-        density = _more(density, extra.density(problem.A.matvecs - before))
+        density = _more(density, extra.density())
     return density
 
 
@@ -114,17 +128,12 @@ class _Goal:
         more = max(self.limit - spent, 0) // run.steps
         return width <= _TYPICAL * 0.5 * estimate.stderr * np.sqrt(k / (k + more))
 
-    def depth_for_more(self, density: SpectralDensity, steps: int, spent: int) -> int:
-        """Half the depth of the first probes, where they show it to be enough."""
-        half = max(steps // 2, _LEAST_DEPTH)
-        if density.exact or half >= steps:
-            return steps
+    def bias_is_in_the_way(self, density: SpectralDensity, spent: int) -> bool:
+        """Whether the tolerance is out of reach of more probes, and the budget allows to go deeper with few."""
+        if self.rtol is None or density.complete or self.limit - spent < PILOT * _FIRST_DEPTH:
+            return False
         estimate = density.sum(self.f)
-        change = abs(density.change_since_half(self.f))
-        if self.rtol is not None:
-            return half if change <= 0.1 * self.tolerance(estimate) else steps
-        more = max(self.limit - spent, 0) // half
-        return half if change <= 0.25 * estimate.stderr * np.sqrt(density.probes / (density.probes + more)) else steps
+        return _width(estimate.bias) + estimate.half_width() > self.tolerance(estimate) < 2 * _width(estimate.bias)
 
     def probes_wanted(self, density: SpectralDensity, steps: int, spent: int) -> int:
         affordable = max(self.limit - spent, 0) // max(steps, 1)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from spectra import _arrays
 from spectra.estimators._moments import estimated_moments
 from spectra.estimators._problem import Problem
 from spectra.estimators._slq import coarse_depths
@@ -78,7 +79,9 @@ def _interpolant(f, degree, support, hull):
 
 
 def _lanczos(problem: Problem, steps: int) -> LanczosRun:
-    run = LanczosRun(problem.A, problem.probes(1), check=False)
+    # A vector of signs may well be orthogonal to an eigenvector (of a graph, say), a Gaussian one is not.
+    start = _arrays.gaussians(problem.generator, problem.n, 1, problem.A.like, problem.A.dtype)
+    run = LanczosRun(problem.A, start, check=False)
     run.advance(min(steps, problem.n))
     return run
 

@@ -98,7 +98,7 @@ def _power(op, V, order, support, advance):
     """z' A^i z for i = 0 ... order from A^j z, j up to half the order, scaled so that powers stay in range."""
     mu = np.empty((V.shape[1], order + 2))
     mu[:, 0] = _arrays.column_dots(V, V).real
-    now, scale, power = V, None, 1.0
+    now, scale = V, None
     for j in range(-(-order // 2)):
         if scale is None:
             W = op @ now
@@ -108,14 +108,23 @@ def _power(op, V, order, support, advance):
         else:
             after, cross, square = op._step(now, None, 1 / scale, 0.0, 0.0)
         mu[:, 2 * j + 1], mu[:, 2 * j + 2] = cross.real, square
-        if not np.all(np.isfinite(mu[:, : 2 * j + 3])):
-            raise ValueError(f"powers of the operator leave the range of {op.dtype} at order {2 * j + 2}; "
-                             'use basis="chebyshev", which maps the spectrum onto [-1, 1]')
+        _require_in_range(mu[:, : 2 * j + 3], op)
         now = after
         advance(V.shape[1])
-    if scale is not None and scale != power:
-        mu *= scale ** np.arange(order + 2.0)
-    return mu[:, : order + 1]
+    mu = mu[:, : order + 1]
+    if scale not in (None, 1.0):
+        with np.errstate(over="ignore", invalid="ignore"):
+            mu = mu * scale ** np.arange(order + 1.0)
+        _require_in_range(mu, op)
+    return mu
+
+
+def _require_in_range(mu, op):
+    bad = ~np.isfinite(mu).all(0)
+    if bad.any():
+        raise ValueError(f"the moment of order {np.argmax(bad)} is not finite: a product is NaN or Inf, or powers of the "
+                         f'operator leave the range of {op.dtype}; then use basis="chebyshev", which maps the spectrum '
+                         "onto [-1, 1]")
 
 
 def _chebyshev(op, V, order, support, advance):
@@ -143,4 +152,5 @@ def _covariance_of_mean(samples):
     probes = len(samples)
     if probes < 2:
         return np.full((samples.shape[1],) * 2, np.inf)
-    return np.atleast_2d(np.cov(samples.T)) / probes
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.atleast_2d(np.cov(samples.T)) / probes
