@@ -5,7 +5,7 @@
 A seed draws the inputs of the kernel and, separately, the probes. The truth is a Cholesky factorisation. The peers run
 in an environment of their own (`benchmarks/peers.sh` makes it): imate's SLQ and linear_operator's, with and without its
 pivoted-Cholesky preconditioner, as 30 steps x (products / 30) probes; without --peers they are left out. Writes the
-rows as JSON after every matrix and goes on from there when started again.
+rows as JSON after every matrix; started again, it measures what is missing there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ sys.path.insert(0, str(HERE.parent / "examples" / "reproduce"))
 from _kernels import KERNELS, kernel_matrix, probe_seed  # noqa: E402
 from _report import save, table  # noqa: E402
 
-STEPS = 30
+STEPS = 30  # of the peers
+OURS = "spectra stochastic"
 
 
 def exact(K):
@@ -69,17 +70,19 @@ def peers(python, K, noise, truth, products, rng):
     return answers
 
 
-def measure(options, lengthscale, seed):
-    K = kernel_matrix(options.n, lengthscale, seed, options.noise, options.kernel)
-    truth, condition = exact(K)
-    rng = probe_seed(seed)
-    row = {"lengthscale": lengthscale, "seed": seed, "truth": truth, "condition": condition,
-           "methods": {"spectra stochastic": ours(K, truth, options.products, rng)}}
-    if options.peers:
-        answers = peers(options.peers, K, options.noise, truth, options.products, rng)
-        row["methods"] |= answers["methods"]
+def complete(row, options):
+    """The row with whatever is missing measured."""
+    K = kernel_matrix(options.n, row["lengthscale"], row["seed"], options.noise, options.kernel)
+    rng, found = probe_seed(row["seed"]), row.get("methods", {})
+    if "truth" not in row:
+        row["truth"], row["condition"] = exact(K)
+    if OURS not in found:
+        found[OURS] = ours(K, row["truth"], options.products, rng)
+    if options.peers and "peers" not in row:
+        answers = peers(options.peers, K, options.noise, row["truth"], options.products, rng)
+        found |= answers["methods"]
         row["peers"] = answers["versions"]
-    return row
+    return row | {"methods": found}
 
 
 def summary(rows):
@@ -111,24 +114,21 @@ def main():
     parser.add_argument("--json", type=Path, default=Path("logdet-accuracy.json"))
     options = parser.parse_args()
     setting = {name: getattr(options, name) for name in ("n", "products", "noise", "kernel")}
-    rows = []
+    rows = {}
     if options.json.exists():
         before = json.loads(options.json.read_text())
         if before["setting"] != setting:
             parser.error(f"{options.json} holds another setting, {before['setting']}; name another file")
-        rows = before["rows"]
-    done = {(row["lengthscale"], row["seed"]) for row in rows}
+        rows = {(row["lengthscale"], row["seed"]): row for row in before["rows"]}
     for seed in range(options.seeds):
         for lengthscale in options.lengthscales:
-            if (lengthscale, seed) in done:
-                continue
-            rows.append(measure(options, lengthscale, seed))
-            save(options.json, {"setting": setting, "rows": rows})
-            errors = "  ".join(f"{name} {run['error']:+.1e}" for name, run in rows[-1]["methods"].items()
-                               if run["error"] is not None)
-            print(f"l={lengthscale:<5g} seed {seed:2d}  {errors}  "
-                  f"held={rows[-1]['methods']['spectra stochastic']['covers']}", flush=True)
-    found = summary(rows)
+            row = rows.get((lengthscale, seed), {"lengthscale": lengthscale, "seed": seed})
+            rows[lengthscale, seed] = row = complete(row, options)
+            save(options.json, {"setting": setting, "rows": list(rows.values())})
+            print(f"l={lengthscale:<5g} seed {seed:2d}  held={row['methods'][OURS]['covers']!s:5s}  "
+                  + "  ".join(f"{name} {run['error']:+.1e}" for name, run in row["methods"].items()
+                              if run["error"] is not None), flush=True)
+    found = summary(list(rows.values()))
     print(table(list(found[0]), [list(row.values()) for row in found]))
 
 
