@@ -12,7 +12,7 @@ underflows in gaps, and its logarithm is then wrong by factors; log_pdf does not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -111,7 +111,7 @@ def _value(p: SpectralDensity, q: SpectralDensity, kind: str) -> float:
     if continuous and p.support != q.support:
         raise ValueError(f"two continuous densities with the supports {p.support} and {q.support} are infinitely far "
                          "apart; estimate both on the same support")
-    value = KINDS[kind](p, q) if continuous and kind != "js" else by_quadrature(p, q, kind)
+    value = KINDS[kind](p, q) if continuous else by_quadrature(p, q, kind)
     return max(float(value), 0.0)  # equal densities differ by rounding
 
 
@@ -157,7 +157,11 @@ def _moment_change(p, q):
     return _fitted_moments(p, order) - _fitted_moments(q, order)
 
 
-KINDS: dict[str, Callable | None] = {"symmetric-kl": _symmetric_kl, "kl": _kl, "js": None, "moments": _moment_distance}
+def _jensen_shannon(p: SpectralDensity, q: SpectralDensity) -> float:
+    return by_quadrature(p, q, "js")
+
+
+KINDS = {"symmetric-kl": _symmetric_kl, "kl": _kl, "js": _jensen_shannon, "moments": _moment_distance}
 
 
 # By quadrature
