@@ -10,6 +10,8 @@ from spectra.estimators._preconditioners import unit_diagonal
 from spectra.estimators._problem import Problem
 from spectra.estimators._sum import admitted, chosen, estimate_sum
 from spectra.krylov._bounds import spectral_bounds
+from spectra.krylov._lanczos import LanczosRun
+from spectra.krylov._quadrature import gauss
 from spectra.results import Estimate, NotFinite
 
 
@@ -93,14 +95,21 @@ def logdet(A, *, method: str = "auto", matvecs: int | None = None, probes: int |
     return estimate
 
 
+_LOOK = 20  # steps that look for an eigenvalue that is not positive
 _ON_SUPPORT = ("chebyshev", "maxent")  # methods that need an interval to work on
 
 
 def _positive_support(problem):
-    """[0, hi] or better; a negative eigenvalue shows up as moments that the interval does not allow."""
+    """[0, hi] or better."""
     lo, hi = spectral_bounds(problem.A, rng=problem.seed)
     if hi <= 0:
         raise not_definite(f"its spectrum lies below {hi:.4g}")
+    if lo <= 0:
+        run = LanczosRun(problem.A, problem.probes(1), check=False)
+        run.advance(min(_LOOK, problem.n))
+        smallest = gauss(run.alpha, run.beta)[0].min()
+        if smallest <= 4 * np.finfo(problem.A.dtype).eps * hi:
+            raise not_definite(f"Lanczos found a Ritz value of {smallest:.4g}")
     return (max(lo, 0.0), hi) if hi > max(lo, 0.0) else (hi / 2, 2 * hi)
 
 
