@@ -102,6 +102,13 @@ def test_a_similarity_matrix_shows_families():
     np.testing.assert_array_equal(D, again)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_entries_of_the_matrix_are_divergences(kind, densities):
+    D = graphs.similarity_matrix(densities, kind=kind)
+    expected = [[graphs.divergence(p, q, kind=kind).value for q in densities] for p in densities]
+    np.testing.assert_allclose(D, expected, rtol=1e-8, atol=1e-12)
+
+
 def test_what_cannot_be_compared_is_named(densities):
     p = densities[0]
     with pytest.raises(ValueError, match="kind of divergence"):

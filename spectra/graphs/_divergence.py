@@ -103,7 +103,12 @@ def similarity_matrix(graphs: Sequence, *, kind: str = "symmetric-kl", moments: 
         raise ValueError(f"kind of divergence must be one of {list(KINDS)}, found {kind!r}")
     fit = {"moments": moments, "probes": probes, "ridge": ridge, "rng": random}
     densities = [G if isinstance(G, SpectralDensity) else egs(G, **fit) for G in graphs]
-    return np.array([[0.0 if p is q else _value(p, q, kind) for q in densities] for p in densities])
+    values = np.zeros((len(densities), len(densities)))
+    for i, p in enumerate(densities):
+        for j, q in enumerate(densities[:i]):
+            values[i, j] = _value(p, q, kind)
+            values[j, i] = _value(q, p, kind) if kind == "kl" else values[i, j]
+    return values
 
 
 def _value(p: SpectralDensity, q: SpectralDensity, kind: str) -> float:
@@ -120,8 +125,12 @@ def _value(p: SpectralDensity, q: SpectralDensity, kind: str) -> float:
 
 def _fitted_moments(rho: SpectralDensity, order: int) -> np.ndarray:
     """E T_k under the density, k up to `order`."""
-    angle = np.arccos(np.clip(_mapped(rho, rho.nodes), -1, 1))
-    return np.array([np.cos(k * angle) @ rho.weights for k in range(order + 1)])
+    t, weights = np.clip(_mapped(rho, rho.nodes), -1, 1), rho.weights
+    before, now, moments = t, np.ones_like(t), []
+    for _ in range(order + 1):
+        moments.append(now @ weights)
+        before, now = now, 2 * t * now - before
+    return np.array(moments)
 
 
 def _mapped(rho: SpectralDensity, x):
