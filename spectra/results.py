@@ -388,8 +388,9 @@ class SpectralDensity:
         width = self._default_width() if width is None else float(width)
         if not width > 0:
             raise ValueError(f"pdf needs a positive width, found {width!r}")
-        z = (x[..., None] - nodes) / width
-        return (np.exp(-0.5 * z * z) @ weights) / (width * np.sqrt(2 * np.pi))
+        with np.errstate(over="ignore"):
+            z = (x[..., None] - nodes) / width
+            return (np.exp(-0.5 * z * z) @ weights) / (width * np.sqrt(2 * np.pi))
 
     def log_pdf(self, x):
         """Logarithm of a continuous density at `x`, summed as a series (never a logarithm of a stored density)."""
@@ -409,11 +410,12 @@ class SpectralDensity:
         pad = 6 * self._default_width()
         x = np.linspace(lo - pad, hi + pad, 4001)
         p = self.pdf(x)
-        return float(-np.trapezoid(np.where(p > 0, p * np.log(np.maximum(p, 1e-300)), 0.0), x))
+        return float(-np.trapezoid(p * np.log(np.where(p > 0, p, 1.0)), x))
 
     def _default_width(self) -> float:
         lo, hi = self.support
-        spread = hi - lo or abs(hi) or 1.0
+        size = max(abs(lo), abs(hi))
+        spread = hi - lo if hi - lo > 64 * np.finfo(float).eps * size else size or 1.0  # rounding has no width
         return spread / self._rule[0].shape[1]
 
     def _cumulative(self) -> Rule:

@@ -70,6 +70,9 @@ def interval(support) -> tuple[float, float]:
     return lo, hi
 
 
+_SMALLEST_NORM = 1e-153  # the square of a smaller one has lost digits, that of its inverse may not be finite
+
+
 def power_sums(A: LinearOperator) -> tuple[float, ...]:
     """(n, tr A, tr A^2) as far as known without products."""
     diagonal = A.diagonal()
@@ -77,7 +80,8 @@ def power_sums(A: LinearOperator) -> tuple[float, ...]:
         return (float(A.shape[0]),)
     trace = float(np.sum(_arrays.to_host(diagonal).real, dtype=float))
     norm = A.frobenius_norm()
-    return (float(A.shape[0]), trace) if norm is None else (float(A.shape[0]), trace, norm**2)
+    known = norm is not None and (norm == 0 or _SMALLEST_NORM < norm < 1 / _SMALLEST_NORM)
+    return (float(A.shape[0]), trace, norm**2) if known else (float(A.shape[0]), trace)
 
 
 def gershgorin_lower(A: LinearOperator) -> float | None:
