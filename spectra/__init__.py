@@ -1,8 +1,9 @@
 """Spectra of operators known only by their products, with honest error bars."""
 
-from spectra import estimators, krylov, operators, testing
+from spectra import estimators, graphs, krylov, operators, testing
 from spectra._maxent import maxent
 from spectra.estimators import diagonal, logdet, moments, spectral_density, spectral_sum, trace
+from spectra.graphs import egs_cluster_count
 from spectra.krylov import eigenpairs, lanczos, spectral_bounds
 from spectra.operators import LinearOperator, aslinearoperator
 from spectra.results import ConvergenceWarning, Estimate, SpectralDensity
@@ -14,8 +15,10 @@ __all__ = [
     "SpectralDensity",
     "aslinearoperator",
     "diagonal",
+    "egs_cluster_count",
     "eigenpairs",
     "estimators",
+    "graphs",
     "krylov",
     "lanczos",
     "logdet",

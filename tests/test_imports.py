@@ -47,7 +47,7 @@ LAZY = {
     "numba": ("_kernels",),
     "networkx": ("graphs", "datasets", "_formats"),
     "matplotlib": ("plot", "cli", "_demo"),
-    "sklearn": ("datasets",),
+    "sklearn": ("datasets", "graphs"),
     "pooch": ("datasets",),
     "PIL": ("datasets",),
     "tqdm": ("_progress",),

@@ -22,7 +22,7 @@ Quadrature = type[LanczosQuadrature] | type[BlockQuadrature]
 PILOT = 5  # probes that are taken deep: enough for a standard error, few enough to go far
 _FIRST_DEPTH = 8
 _GROWTH = 1.5
-_TYPICAL = 8  # a bias bracket is so many times wider than the bias it must hold, as a rule
+_TYPICAL = 4  # a bias bracket may be so many times wider than half a standard error: it is wider than the bias
 _LEAST_DEPTH = 3  # two halvings need three steps to differ
 
 

@@ -17,11 +17,13 @@ class Budget:
     matvecs : int
         Products allowed in all; with a tolerance, the cap.
     probes, steps : int or None
-        Fixed shape of the run, if both were given.
+        What was given; with both, the shape of the run is fixed, and preliminaries come on top of it.
     rtol : float or None
         Relative tolerance asked for at 95 %, bias included.
     spent : int
         Products already spent before the method began.
+    capped : bool
+        Whether the caller gave `matvecs`.
     """
 
     matvecs: int
@@ -29,6 +31,7 @@ class Budget:
     steps: int | None
     rtol: float | None
     spent: int = 0
+    capped: bool = False
 
     def less(self, products: int, purpose: str) -> Budget:
         """The budget after `products` were spent on `purpose`; a fixed shape is run as it was asked for.
@@ -38,7 +41,7 @@ class Budget:
         ValueError
             If nothing is left.
         """
-        if self.shape:
+        if self.probes and self.steps:
             return replace(self, spent=self.spent + products)
         if products >= self.matvecs:
             raise ValueError(f"a budget of {self.matvecs} products leaves none after the {products} that {purpose}; "
@@ -50,10 +53,22 @@ class Budget:
         """Products it is expected to take, against which exact methods are weighed."""
         return min(self.matvecs, DEFAULT_MATVECS) if self.rtol is not None else self.matvecs
 
-    @property
-    def shape(self) -> tuple[int, int] | None:
-        """(probes, steps), if fixed."""
-        return (self.probes, self.steps) if self.probes and self.steps else None
+    def shape(self, beside: int = 0) -> tuple[int, int] | None:
+        """(probes, steps) if either was given; `beside` more runs of as many steps fit the budget with them.
+
+        Raises
+        ------
+        ValueError
+            If not even one probe, or one step, fits.
+        """
+        if not (self.probes or self.steps):
+            return None
+        probes = self.probes or max(self.matvecs // self.steps - beside, 1)
+        steps = self.steps or max(self.matvecs // (probes + beside), 1)
+        if not (self.probes and self.steps) and (probes + beside) * steps > self.matvecs:
+            raise ValueError(f"{probes + beside} runs of {steps} steps need more than the {self.matvecs} products left; "
+                             "raise matvecs")
+        return probes, steps
 
 
 def budget(matvecs=None, probes=None, steps=None, rtol=None) -> Budget:
@@ -74,14 +89,10 @@ def budget(matvecs=None, probes=None, steps=None, rtol=None) -> Budget:
         raise ValueError("rtol chooses probes and steps itself; give it alone, or with matvecs as a cap")
     if matvecs is not None and probes and steps:
         raise ValueError(f"give matvecs, or probes and steps, not all three (probes x steps = {probes * steps})")
-    if rtol is None and matvecs is None and (probes or steps):
+    capped = matvecs is not None
+    if rtol is None and not capped and (probes or steps):
         probes, steps = probes or 16, steps or 64
         matvecs = probes * steps
-    elif matvecs is not None and (probes or steps):
-        probes = probes or max(matvecs // steps, 1)
-        steps = steps or max(matvecs // probes, 1)
-        if probes * steps > matvecs:
-            raise ValueError(f"{probes} probes x {steps} steps need more than the {matvecs} products allowed")
     if matvecs is None:
         matvecs = CAP if rtol is not None else DEFAULT_MATVECS
-    return Budget(int(matvecs), probes, steps, rtol)
+    return Budget(int(matvecs), probes, steps, rtol, capped=capped)

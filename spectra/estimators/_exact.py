@@ -123,6 +123,11 @@ def _from_eigenvalues(A, f) -> float:
 # What would exact cost?
 
 
+def products_to_form(A: LinearOperator) -> int:
+    """Products that the matrix of A takes: none where its entries are stored."""
+    return 0 if isinstance(A, (Dense, Sparse)) else A.shape[0]
+
+
 def affordable(A: LinearOperator, f: Callable, products: int, memory: int) -> bool:
     """Whether an exact answer costs less than `products` products, and fits `memory`."""
     n = A.shape[0]

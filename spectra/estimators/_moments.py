@@ -122,9 +122,9 @@ def _power(op, V, order, support, advance):
 def _require_in_range(mu, op):
     bad = ~np.isfinite(mu).all(0)
     if bad.any():
-        raise ValueError(f"the moment of order {np.argmax(bad)} is not finite: a product is NaN or Inf, or powers of the "
-                         f'operator leave the range of {op.dtype}; then use basis="chebyshev", which maps the spectrum '
-                         "onto [-1, 1]")
+        raise ValueError(f"the moment of order {np.argmax(bad)} is not finite: a product is NaN or Inf, or powers of "
+                         f"the operator leave the range of {op.dtype}; then use basis='chebyshev', which maps the "
+                         "spectrum onto [-1, 1]")
 
 
 def _chebyshev(op, V, order, support, advance):

@@ -17,7 +17,7 @@ from spectra.estimators._adaptive import adaptive, fixed
 from spectra.estimators._block_slq import BlockQuadrature
 from spectra.estimators._budget import Budget, budget
 from spectra.estimators._density import maxent_density
-from spectra.estimators._exact import affordable, exact_sum
+from spectra.estimators._exact import affordable, exact_sum, products_to_form
 from spectra.estimators._kpm import chebyshev_sum
 from spectra.estimators._problem import Problem
 from spectra.estimators._slq import LanczosQuadrature
@@ -113,13 +113,16 @@ def estimate_sum(problem: Problem, f, method, allowed: Budget, offset, progress,
 
 
 def _exact(problem, f, allowed, offset, advance) -> Estimate:
+    if allowed.capped and products_to_form(problem.A) > allowed.matvecs:
+        raise ValueError(f"the exact answer takes {problem.n} products, and {allowed.matvecs} are left; "
+                         "raise matvecs, or take another method")
     return exact_sum(problem.A, f)
 
 
 def _quadrature(kind):
     def run(problem, f, allowed, offset, advance) -> Estimate:
-        if allowed.shape:
-            density = fixed(problem, kind, *allowed.shape, advance)
+        if shape := allowed.shape():
+            density = fixed(problem, kind, *shape, advance)
         else:
             density = adaptive(problem, kind, f, allowed.matvecs, allowed.rtol, advance, offset)
         estimate = density.sum(f)
@@ -131,7 +134,7 @@ def _quadrature(kind):
 
 def _stochastic(problem, f, allowed, offset, advance) -> Estimate:
     """The shared Krylov space wherever its basis fits the memory; separate runs, which need none, elsewhere."""
-    probes, steps = allowed.shape or (_LEAST_BLOCK, _LEAST_STEPS)
+    probes, steps = allowed.shape() or (_LEAST_BLOCK, _LEAST_STEPS)
     fits = problem.room(BlockQuadrature.vectors(steps)) >= min(probes, _LEAST_BLOCK)
     return METHODS["block-slq" if fits else "slq"](problem, f, allowed, offset, advance)
 
@@ -141,7 +144,9 @@ def _by_doubling(estimator):
 
     def run(problem, f, allowed, offset, advance) -> Estimate:
         if allowed.rtol is None:
-            probes, steps = allowed.shape or _usual_shape(allowed.matvecs - (problem.support is None) * _FOR_BOUNDS)
+            if problem.support is None and not (allowed.probes and allowed.steps):
+                allowed = replace(allowed.less(_FOR_BOUNDS, "find the ends of the spectrum"), spent=allowed.spent)
+            probes, steps = allowed.shape(beside=1) or _usual_shape(allowed.matvecs)
             return estimator(problem, f, probes, steps, advance)
         spent, probes, steps = problem.A.matvecs, 8, 16
         while True:
@@ -159,7 +164,10 @@ def _by_doubling(estimator):
 def _usual_shape(matvecs: int) -> tuple[int, int]:
     """Probes and steps, with the steps of one more run for the ends of the spectrum."""
     probes = max(min(16, matvecs // 16), 1)
-    return probes, max(matvecs // (probes + 1), 1)
+    if matvecs <= probes:
+        raise ValueError(f"{matvecs} products are left, too few for a probe and a look at the ends of the spectrum; "
+                         "raise matvecs")
+    return probes, matvecs // (probes + 1)
 
 
 def _maxent(problem, f, probes, steps, advance) -> Estimate:
