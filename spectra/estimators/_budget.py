@@ -66,8 +66,8 @@ class Budget:
         probes = self.probes or max(self.matvecs // self.steps - beside, 1)
         steps = self.steps or max(self.matvecs // (probes + beside), 1)
         if not (self.probes and self.steps) and (probes + beside) * steps > self.matvecs:
-            raise ValueError(f"{probes + beside} runs of {steps} steps need more than the {self.matvecs} products left; "
-                             "raise matvecs")
+            raise ValueError(f"{probes + beside} runs of {steps} steps need more than the {self.matvecs} products "
+                             "left; raise matvecs")
         return probes, steps
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from spectra import _arrays
 from spectra.estimators._budget import budget
 from spectra.estimators._exact import not_definite
 from spectra.estimators._preconditioners import unit_diagonal
 from spectra.estimators._problem import Problem
 from spectra.estimators._sum import admitted, chosen, estimate_sum
 from spectra.krylov._bounds import spectral_bounds
+from spectra.krylov._chebyshev import OutsideSupport
 from spectra.krylov._lanczos import LanczosRun
 from spectra.krylov._quadrature import gauss
 from spectra.results import Estimate, NotFinite
@@ -85,32 +87,41 @@ def logdet(A, *, method: str = "auto", matvecs: int | None = None, probes: int |
     problem = Problem(op, rng, support, memory)
     if method in _ON_SUPPORT and support is None:
         before = op.matvecs
+        allowed.less(_FOR_BOUNDS + _LOOK, "may be needed to find the ends of the spectrum (support= spares them)")
         problem.support = _positive_support(problem)
-        allowed = allowed.less(op.matvecs - before, "find the ends of the spectrum (support= spares them)")
+        allowed = allowed.less(op.matvecs - before, "found the ends of the spectrum")
     try:
         estimate = estimate_sum(problem, np.log, method, allowed, offset, progress, "logdet")
     except NotFinite as error:
         raise not_definite(f"Lanczos found a Ritz value of {error.where:.4g}") from None
+    except OutsideSupport as error:
+        if support is not None:
+            raise
+        raise not_definite(f"an eigenvalue lies outside [{problem.support[0]:.4g}, {problem.support[1]:.4g}], which "
+                           "holds the spectrum if none is negative") from error
     _require_regular(estimate, op.dtype)
     return estimate
 
 
 _LOOK = 20  # steps that look for an eigenvalue that is not positive
+_FOR_BOUNDS = 30  # products that `spectral_bounds` takes
 _ON_SUPPORT = ("chebyshev", "maxent")  # methods that need an interval to work on
 
 
 def _positive_support(problem):
     """[0, hi] or better."""
-    lo, hi = spectral_bounds(problem.A, rng=problem.seed)
+    lo, hi = spectral_bounds(problem.A, rng=problem.seed, check=False)
     if hi <= 0:
         raise not_definite(f"its spectrum lies below {hi:.4g}")
     if lo <= 0:
-        run = LanczosRun(problem.A, problem.probes(1), check=False)
+        start = _arrays.gaussians(problem.generator, problem.n, 1, problem.A.like, problem.A.dtype)
+        run = LanczosRun(problem.A, start, check=False)
         run.advance(min(_LOOK, problem.n))
         smallest = gauss(run.alpha, run.beta)[0].min()
         if smallest <= 4 * np.finfo(problem.A.dtype).eps * hi:
             raise not_definite(f"Lanczos found a Ritz value of {smallest:.4g}")
-    return (max(lo, 0.0), hi) if hi > max(lo, 0.0) else (hi / 2, 2 * hi)
+    lo = max(lo, 0.0)
+    return (lo, hi) if hi - lo > 1e-6 * hi else (hi / 2, 2 * hi)
 
 
 def _preconditioned(op, preconditioner, support):

@@ -108,7 +108,7 @@ def estimate_sum(problem: Problem, f, method, allowed: Budget, offset, progress,
         estimate = METHODS[method](problem, f, allowed, offset, advance)
     estimate = replace(estimate, value=estimate.value + offset, matvecs=estimate.matvecs + allowed.spent,
                        details=dict(estimate.details))
-    _warn(estimate, allowed, purpose)
+    _warn(estimate, allowed, purpose, problem.n if f is np.log else 0.0)
     return estimate
 
 
@@ -126,8 +126,8 @@ def _quadrature(kind):
         else:
             density = adaptive(problem, kind, f, allowed.matvecs, allowed.rtol, advance, offset)
         estimate = density.sum(f)
-        return replace(estimate, details={"steps": density.steps, "smallest": density.support[0],
-                                          "largest": density.support[1]})
+        return replace(estimate, details={"steps": density.steps, "invariant": density.exact,
+                                          "smallest": density.support[0], "largest": density.support[1]})
 
     return run
 
@@ -196,14 +196,19 @@ def _achieved(estimate: Estimate, offset: float = 0.0) -> float:
     return half / value if value else (float("inf") if half else 0.0)
 
 
-def _warn(estimate: Estimate, allowed: Budget, purpose: str):
+def _warn(estimate: Estimate, allowed: Budget, purpose: str, unit: float):
+    """`unit` is what rounding may be measured against where the value is 0 by chance, as log det I is."""
     half, width = float(estimate.half_width()) if estimate.stderr else 0.0, _width(estimate)
     achieved = _achieved(estimate)
     if allowed.rtol is not None and achieved > allowed.rtol:
         cause = "quadrature bias dominates: more steps would help" if width > half else "more probes would help"
         warnings.warn(f"{purpose} was asked for rtol={allowed.rtol:.2g} and reached {achieved:.2g} with "
                       f"{estimate.matvecs} products; {cause} (raise matvecs)", ConvergenceWarning, stacklevel=4)
-    elif allowed.rtol is None and width > half and achieved > 1e-6:
+    elif estimate.details.get("invariant"):  # the bracket is rounding alone
+        if width > max(half, 1e-6 * abs(estimate.value), 1e-6 * unit):
+            warnings.warn(f"rounding errors may change the answer of {purpose} by up to {width:.3g}: the operator is "
+                          "near-singular in its precision", ConvergenceWarning, stacklevel=4)
+    elif allowed.rtol is None and width > half and achieved > 1e-6 and width > 1e-12 * unit:
         warnings.warn(f"quadrature bias dominates the answer of {purpose}: bracket [{estimate.bias[0]:.3g}, "
                       f"{estimate.bias[1]:.3g}] beside a statistical error of {half:.3g} at 95 %; more steps, or a "
                       "preconditioner, would help", ConvergenceWarning, stacklevel=4)

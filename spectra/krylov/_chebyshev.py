@@ -45,11 +45,15 @@ def chebyshev_moments(A: LinearOperator, V, order: int, support: tuple[float, fl
     return mu[:, : order + 1]
 
 
+class OutsideSupport(ValueError):
+    """An eigenvalue lies outside the interval that was to hold the spectrum."""
+
+
 def _require_bounded(mu, products, support):
     newest = mu[:, -2:]
     if not np.all(np.isfinite(newest)):
         raise ValueError(f"product {products} of the Chebyshev recurrence returned NaN or Inf; "
                          "expected finite numbers from the operator")
     if np.any(np.abs(newest) > 1.001 * mu[:, :1]):
-        raise ValueError(f"Chebyshev moments exceed mu_0 after {products} products: an eigenvalue lies outside the "
-                         f"support [{support[0]:.6g}, {support[1]:.6g}]; widen it, or use spectral_bounds")
+        raise OutsideSupport(f"Chebyshev moments exceed mu_0 after {products} products: an eigenvalue lies outside "
+                             f"the support [{support[0]:.6g}, {support[1]:.6g}]; widen it, or use spectral_bounds")
