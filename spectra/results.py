@@ -85,6 +85,8 @@ class Estimate:
         """
         if not 0 < level < 1:
             raise ValueError(f"level must lie strictly between 0 and 1, found {level!r}; 0.95 is customary")
+        if np.iscomplexobj(self.value):
+            raise ValueError("a complex estimate has no interval; take its value and stderr")
         lo, hi = self.bias or (0.0, 0.0)
         half = self.half_width(level)
         ends = self.value + lo - half, self.value + hi + half
@@ -99,13 +101,16 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """The estimate and its 95 % interval as plain Python numbers, ready for JSON."""
-        low, high = self.interval()
+        low, high = (None, None) if np.iscomplexobj(self.value) else self.interval()
         names = ("value", "stderr", "bias", "matvecs", "probes", "seed", "method")
         plain = {name: _plain(getattr(self, name)) for name in names}
         return plain | {"interval": [_plain(low), _plain(high)], "details": _plain(dict(self.details))}
 
     def __float__(self) -> float:
         return float(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(float(self), spec) if spec else str(self)
 
     def __array__(self, dtype=None, copy=None):
         return np.array(self.value, dtype=dtype)
@@ -153,6 +158,8 @@ def _plain(x):
         return _plain(x.item())
     if isinstance(x, float):
         return x if np.isfinite(x) else None
+    if isinstance(x, complex):
+        return {"real": _plain(x.real), "imag": _plain(x.imag)}
     return x if isinstance(x, (str, int, bool, type(None))) else str(x)
 
 
@@ -161,7 +168,7 @@ class NotFinite(ValueError):
 
     def __init__(self, where: float):
         super().__init__(f"f is not finite at {where:.6g}, where the spectrum has weight; f must be finite on the "
-                         "whole spectrum: shift the operator, or change f")
+                         "whole spectrum: shift the operator, change f, or give the support of the spectrum")
         self.where = float(where)
 
 
@@ -279,7 +286,9 @@ class SpectralDensity:
     def moment(self, k: int) -> Estimate:
         """Estimate of the power moment ``(1/n) tr A^k``; an m-point Gauss rule is exact to order 2m - 1, and carries a
         bias bracket beyond."""
-        f = _Power(k)
+        if int(k) != k or k < 0:
+            raise ValueError(f"moment needs an order 0, 1, 2, ..., found {k!r}; use sum(lambda x: x**k) / size")
+        f = _Power(int(k))
         known = self.exact or k <= self.details.get("degree", k)
         bias = None if known or not self._coarse else tuple(end / self.size for end in self._bias(f))
         samples = controlled(self.size * _integrals(self._rule, f), self._controls, f) / self.size
@@ -293,6 +302,7 @@ class SpectralDensity:
         """
         if not a <= b:
             raise ValueError(f"count needs a <= b, found a={a!r}, b={b!r}; exchange them")
+
         def inside(x):
             return ((x >= a) & (x <= b)).astype(float)
 
@@ -438,6 +448,8 @@ class SpectralDensity:
         if self.size != other.size or self.method != other.method:
             raise ValueError(f"merge needs two runs of one method on one operator, found {self.method} of order "
                              f"{self.size} and {other.method} of order {other.size}")
+        if self.log_series is not None or other.log_series is not None:
+            raise ValueError("continuous densities cannot be merged; average their moments and fit once more")
         seeds = _seeds(self) + _seeds(other)
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"merge needs different seeds, found {seeds}; the same seed gives the same probes")
@@ -529,8 +541,14 @@ def _rule(nodes, weights) -> Rule:
 def _integrals(rule: Rule, f) -> np.ndarray:
     """Integral of `f` for each probe; nodes without weight are not asked for a value."""
     nodes, weights = rule
-    with np.errstate(all="ignore"):
-        values = np.asarray(f(nodes), dtype=float)
+    try:
+        with np.errstate(all="ignore"):
+            values = np.asarray(f(nodes))
+    except TypeError as error:
+        raise ValueError(f"f must map an array to an array ({error}); write it with NumPy functions, "
+                         "e.g. lambda x: np.exp(-x)") from None
+    if np.iscomplexobj(values):
+        raise ValueError("f must be real, found complex values; estimate its real and imaginary parts apart")
     if values.shape != nodes.shape:
         raise ValueError(f"f must map an array of shape {nodes.shape} to the same shape, found {values.shape}; "
                          "write it with NumPy functions, e.g. lambda x: np.exp(-x)")
@@ -596,10 +614,16 @@ def joined(a: SpectralDensity, b: SpectralDensity, seed) -> SpectralDensity:
     (lo_a, hi_a), (lo_b, hi_b) = a.support, b.support
     return SpectralDensity(
         *_stack(a._rule, b._rule), a.size, support=(min(lo_a, lo_b), max(hi_a, hi_b)),
-        matvecs=a.matvecs + b.matvecs, seed=seed, method=a.method, exact=a.exact and b.exact, details=a.details,
+        matvecs=a.matvecs + b.matvecs, seed=seed, method=a.method, exact=a.exact and b.exact,
+        details=_shallower(a.details, b.details),
         coarse=[_stack(x, y) for x, y in zip(a._coarse, b._coarse, strict=True)],
         brackets=[_stack(x, y) for x, y in zip(a._brackets, b._brackets, strict=True)],
         controls=[*a._controls, *(control.shifted(a.probes) for control in b._controls)])
+
+
+def _shallower(a: Mapping, b: Mapping) -> dict:
+    """Details of two runs together: what holds for the shallower one."""
+    return dict(a) | {name: min(a[name], b[name]) for name in ("steps", "degree") if name in a and name in b}
 
 
 def _stack(a: Rule, b: Rule) -> Rule:

@@ -18,7 +18,7 @@ from spectra._controls import Control, halves, power_controls
 from spectra.estimators._problem import Problem
 from spectra.estimators._slq import coarse_depths
 from spectra.krylov._block_lanczos import BlockLanczosRun
-from spectra.krylov._quadrature import block_gauss, block_radau, safe_end
+from spectra.krylov._quadrature import block_gauss, block_radau, require_inside, safe_end
 from spectra.results import SpectralDensity
 
 _FEWEST_TO_DEFLATE = 4  # probes; each half must leave the other a space worth having
@@ -81,6 +81,7 @@ class BlockQuadrature:
             return SpectralDensity(np.linalg.eigvalsh(T), np.ones(problem.n), problem.n, complete=True, **origin)
         nodes, vectors = eigh(T, driver="evd", check_finite=False)
         rule = nodes[None], np.abs(R.conj().T @ vectors[: len(R)]) ** 2
+        require_inside(rule[0], problem.support, _arrays.eps(problem.A.dtype))
         end = safe_end(problem.end, rule[0], _arrays.eps(problem.A.dtype))
         sums = problem.sums[: self.steps]
         variates = power_controls(*_normalised(rule), sums, problem.n)

@@ -89,6 +89,7 @@ def budget(matvecs=None, probes=None, steps=None, rtol=None) -> Budget:
         raise ValueError("rtol chooses probes and steps itself; give it alone, or with matvecs as a cap")
     if matvecs is not None and probes and steps:
         raise ValueError(f"give matvecs, or probes and steps, not all three (probes x steps = {probes * steps})")
+    probes, steps = (None if count is None else int(count) for count in (probes, steps))
     capped = matvecs is not None
     if rtol is None and not capped and (probes or steps):
         probes, steps = probes or 16, steps or 64

@@ -17,7 +17,7 @@ from spectra import _arrays
 from spectra._controls import power_controls
 from spectra.estimators._problem import Problem
 from spectra.krylov._lanczos import LanczosRun
-from spectra.krylov._quadrature import gauss, radau, safe_end
+from spectra.krylov._quadrature import gauss, radau, require_inside, safe_end
 from spectra.results import SpectralDensity
 
 
@@ -59,6 +59,7 @@ class LanczosQuadrature:
         """The rules at the depth reached."""
         alpha, beta, problem = self.run.alpha, self.run.beta, self.problem
         rule = gauss(alpha, beta)
+        require_inside(rule[0], problem.support, _arrays.eps(problem.A.dtype))
         end = safe_end(problem.end, rule[0], _arrays.eps(problem.A.dtype))
         return SpectralDensity(
             *rule, problem.n, method=self.name, matvecs=matvecs, seed=problem.seed, exact=self.exact,

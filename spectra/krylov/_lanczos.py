@@ -63,6 +63,8 @@ def lanczos(A, V, steps: int, *, basis: bool = False):
     >>> alpha.round(12), beta.round(12)
     (array([[2., 2., 2.]]), array([[0.81649658, 0.57735027]]))
     """
+    if int(steps) != steps or steps < 1:
+        raise ValueError(f"steps must be a positive integer, found {steps!r}")
     run = LanczosRun(A, V)
     run.advance(min(int(steps), run.A.shape[0]))
     return run.alpha, run.beta[:, :-1], run.basis() if basis else None
@@ -102,6 +104,7 @@ class LanczosRun:
     def __init__(self, A, V, *, reorthogonalize: bool = True, check: bool = True):
         self.A = enter(A, "Lanczos", check=check)
         self.reorthogonalize = reorthogonalize
+        V = V if _arrays.is_array(V) else np.asarray(V, dtype=self.A.dtype)
         V = _arrays.namespace(V).reshape(V, (V.shape[0], -1)) if V.ndim == 1 else V
         if V.shape[0] != self.A.shape[0] or V.shape[1] == 0:
             raise ValueError(f"start vectors must have shape ({self.A.shape[0]}, k), k > 0, found {tuple(V.shape)}")

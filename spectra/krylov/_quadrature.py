@@ -63,6 +63,14 @@ def safe_end(end: float | None, nodes: np.ndarray, precision: float) -> float | 
     return min(end, nodes.min() - slack)
 
 
+def require_inside(nodes: np.ndarray, support, precision: float) -> None:
+    """Refuse a support that Ritz values leave by more than rounding."""
+    slack = 64 * precision * (np.abs(nodes).max() or 1.0)
+    if support is not None and (nodes.max() > support[1] + slack or nodes.min() < support[0] - slack):
+        raise ValueError(f"the support [{support[0]:.6g}, {support[1]:.6g}] does not hold the spectrum: Lanczos found "
+                         f"Ritz values from {nodes.min():.6g} to {nodes.max():.6g}; widen it")
+
+
 def _require_end(pivot, sign, a):
     if np.any(pivot * sign <= 0):
         raise ValueError(f"{a:.6g} was given as an end of the spectrum, but Lanczos found Ritz values on both sides of "

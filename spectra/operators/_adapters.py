@@ -76,6 +76,8 @@ def _adapted(A) -> LinearOperator:
     if isinstance(A, LinearOperator):
         if len(getattr(A, "shape", ())) != 2:
             raise TypeError(f"{type(A).__name__} must set `shape` to (rows, columns)")
+        if not isinstance(A.dtype, np.dtype) or not isinstance(A.shape, tuple):
+            A.dtype, A.shape = np.dtype(A.dtype), tuple(A.shape)
         return A
     if isinstance(A, (list, tuple)):
         A = np.asarray(A)

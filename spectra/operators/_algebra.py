@@ -91,7 +91,8 @@ class Sum(_Combination):
         if A.shape != B.shape:
             raise ValueError(f"a sum needs operators of one shape, found {A.shape} and {B.shape}")
         super().__init__(A.shape, A, B)
-        self.hermitian = A.hermitian and B.hermitian
+        self.hermitian = True if A.hermitian and B.hermitian else _unknown_unless(A.hermitian, B.hermitian)
+        self._verified = self._verified and self.hermitian is not None
         self.psd = A.psd and B.psd
 
     def _matmat(self, V):
@@ -109,6 +110,11 @@ class Sum(_Combination):
         return _both(*(A.columns(indices) for A in self.operators))
 
 
+def _unknown_unless(a, b):
+    """A Hermitian and a non-Hermitian part make a non-Hermitian sum; of others nobody knows before products tell."""
+    return False if {a, b} == {True, False} else None
+
+
 def _both(x, y):
     return None if x is None or y is None else x + y
 
@@ -120,6 +126,7 @@ class Product(_Combination):
         if A.shape[1] != B.shape[0]:
             raise ValueError(f"a product A @ B needs A.shape[1] == B.shape[0], found {A.shape} and {B.shape}")
         super().__init__((A.shape[0], B.shape[1]), A, B)
+        self._verified = False  # whether a product is Hermitian, products tell
 
     def _matmat(self, V):
         A, B = self.operators
@@ -148,6 +155,15 @@ class Congruence(_Combination):
     def diagonal(self):
         d = self.operators[0].diagonal()
         return None if d is None else self.d * d * self.d
+
+    def frobenius_norm(self):
+        entries = getattr(self.operators[0], "A", None)
+        if not _arrays.is_array(entries):
+            return None
+        xp = _arrays.namespace(entries)
+        squares = (xp.sum(xp.abs(self.d[rows, None] * entries[rows, :] * self.d[None, :]) ** 2)
+                   for rows in _arrays.chunks(self.shape[0], 256))
+        return float(np.sqrt(sum(float(s) for s in squares)))
 
 
 class Diagonal(LinearOperator):

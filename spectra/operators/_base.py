@@ -145,6 +145,16 @@ class LinearOperator:
 
         return aslinearoperator(other) + self
 
+    __array_ufunc__ = None  # NumPy leaves A + op, A - op and A @ op to the operator
+
+    def __rmatmul__(self, other):
+        from spectra.operators import aslinearoperator
+
+        return aslinearoperator(other) @ self
+
+    def __rsub__(self, other):
+        return (-1) * self + other
+
     def __sub__(self, other):
         return self + (-1) * other
 
