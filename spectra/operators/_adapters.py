@@ -225,7 +225,8 @@ class FromScipy(LinearOperator):
         self.A = A
 
     def _matmat(self, V):
-        return np.asarray(self.A.matmat(V)).astype(self.dtype, casting="same_kind", copy=False)
+        dtype = np.result_type(self.dtype, V.dtype)
+        return np.asarray(self.A.matmat(V)).astype(dtype, casting="same_kind", copy=False)
 
     def _adjoint(self):
         return FromScipy(self.A.H)

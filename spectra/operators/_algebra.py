@@ -64,6 +64,8 @@ class Affine(_Combination):
         C = self.operators[0].columns(indices)
         if C is None:
             return None
+        if not self.s:
+            return self.a * C
         unit = np.zeros((self.shape[0], len(indices)))
         unit[np.asarray(indices), np.arange(len(indices))] = 1.0
         return self.a * C + self.s * _arrays.from_host(unit, self.like, self.dtype)
