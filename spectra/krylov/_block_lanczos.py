@@ -16,6 +16,7 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from spectra import _arrays
+from spectra.krylov._columns import as_block
 from spectra.krylov._lanczos import noise_level, power_of_two
 from spectra.operators._door import enter
 
@@ -50,6 +51,9 @@ class BlockLanczosRun:
         self._diagonal, self._below = [], []  # blocks A_j and B_j
         self._scale = None
         self._size = 0.0  # norm of T so far
+        V, _ = as_block(self.A, V)
+        if not np.isfinite(float(_arrays.namespace(V).max(abs(V)))):
+            raise ValueError("the start block holds NaN or Inf; expected finite entries")
         self._next, self.R = self._independent(V, 0.0)
         self.exact = self._next.shape[1] == 0
 

@@ -17,6 +17,7 @@ import json
 import numpy as np
 
 from spectra import _arrays
+from spectra.krylov._columns import as_block, unit_columns
 from spectra.operators._door import enter
 
 _SAFE_EXPONENT = {4: 20, 8: 200}  # |log2| of product sizes whose squares are far from overflow, by bytes of a real
@@ -104,14 +105,10 @@ class LanczosRun:
     def __init__(self, A, V, *, reorthogonalize: bool = True, check: bool = True):
         self.A = enter(A, "Lanczos", check=check)
         self.reorthogonalize = reorthogonalize
-        V = V if _arrays.is_array(V) else np.asarray(V, dtype=self.A.dtype)
-        V = _arrays.namespace(V).reshape(V, (V.shape[0], -1)) if V.ndim == 1 else V
-        if V.shape[0] != self.A.shape[0] or V.shape[1] == 0:
-            raise ValueError(f"start vectors must have shape ({self.A.shape[0]}, k), k > 0, found {tuple(V.shape)}")
-        self.norms = _arrays.column_norms(V)
-        if not np.all(np.isfinite(self.norms)) or not np.all(self.norms > 0):
-            raise ValueError(f"start vectors must be finite and not zero, found norms {self.norms}")
-        self._q = _arrays.scale_columns(V, 1 / self.norms)
+        V, _ = as_block(self.A, V)
+        self._q, self.norms = unit_columns(V)
+        if not np.all(self.norms > 0):
+            raise ValueError(f"start vectors must not be zero, found norms {self.norms}")
         self._q_before = None
         self._scale = None
         self._alpha, self._beta = [], []
