@@ -1,7 +1,10 @@
 """Pairs (operator, dense matrix): everything the library takes for an operator, beside the matrix it stands for."""
 
+import warnings
+
 import array_api_strict
 import numpy as np
+import pytest
 import scipy.sparse as sp
 from scipy.sparse.linalg import aslinearoperator as scipy_operator
 
@@ -82,10 +85,8 @@ def _duplicated(A):
     return sp.coo_array((parts, where), A.shape)
 
 
-def _torch(a, **kwargs):
-    import torch
-
-    return torch.as_tensor(np.array(a), **kwargs)
+def to_torch(a):
+    return pytest.importorskip("torch").as_tensor(np.array(a))
 
 
 def _same(make, dense):
@@ -123,14 +124,14 @@ PAIRS = {
     "csr, not symmetric": _same(sp.csr_array, _holes(random_matrix(6, 6))),
     "csr, rectangular": _same(sp.csr_array, _holes(_R)),
     "csr, empty": _same(sp.csr_array, np.zeros((4, 4))),
-    "torch": _same(_torch, _S),
-    "torch, float32": _same(_torch, _S.astype(np.float32)),
-    "torch, half precision": _same(_torch, _S.astype(np.float16)),
-    "torch, complex": _same(_torch, _H),
-    "torch, lazily conjugated": lambda: (aslinearoperator(_torch(_H).conj()), _H.conj()),
-    "torch, differentiable": _same(lambda A: _torch(A).requires_grad_(), _S),
-    "torch, integers": _same(_torch, _I),
-    "torch coordinates": _same(lambda A: _torch(A).to_sparse_coo(), _Z),
+    "torch": _same(to_torch, _S),
+    "torch, float32": _same(to_torch, _S.astype(np.float32)),
+    "torch, half precision": _same(to_torch, _S.astype(np.float16)),
+    "torch, complex": _same(to_torch, _H),
+    "torch, lazily conjugated": lambda: (aslinearoperator(to_torch(_H).conj()), _H.conj()),
+    "torch, differentiable": _same(lambda A: to_torch(A).requires_grad_(), _S),
+    "torch, integers": _same(to_torch, _I),
+    "torch coordinates": _same(lambda A: to_torch(A).to_sparse_coo(), _Z),
     "strict": _same(array_api_strict.asarray, _S),
     "strict, complex": _same(array_api_strict.asarray, _H),
     "strict, integers": _same(array_api_strict.asarray, _I),
@@ -141,10 +142,10 @@ PAIRS = {
     "foreign": _same(Foreign, _S),
     "subclass": lambda: (Opaque(_S, hermitian=True), _S),
     "subclass, rectangular": lambda: (Opaque(_R), _R),
-    "subclass on torch": lambda: (Opaque(_torch(_S), hermitian=True), _S),
+    "subclass on torch": lambda: (Opaque(to_torch(_S), hermitian=True), _S),
     "diagonal": lambda: (Diagonal(np.arange(-2.0, 3.0)), np.diag(np.arange(-2.0, 3.0))),
     "diagonal, complex": lambda: (Diagonal(np.array([1j, 2.0])), np.diag([1j, 2.0])),
-    "diagonal on torch": lambda: (Diagonal(_torch(np.arange(4.0))), np.diag(np.arange(4.0))),
+    "diagonal on torch": lambda: (Diagonal(to_torch(np.arange(4.0))), np.diag(np.arange(4.0))),
     "congruence": lambda: (Congruence(aslinearoperator(_S), np.arange(7.0)),
                            np.diag(np.arange(7.0)) @ _S @ np.diag(np.arange(7.0))),
     "gram": lambda: (aslinearoperator(_R).H @ aslinearoperator(_R), _R.T @ _R),
@@ -153,8 +154,6 @@ PAIRS = {
 
 
 def _matrix(A):
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PendingDeprecationWarning)
         return np.matrix(A)
@@ -162,11 +161,9 @@ def _matrix(A):
 
 def torch_csr(A):
     """A NumPy matrix as a torch CSR tensor."""
-    import warnings
-
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Sparse CSR tensor support.*")
-        return _torch(A).to_sparse_csr()
+        return to_torch(A).to_sparse_csr()
 
 
 for _dtype in (np.float64, np.float32, np.float16, np.int64):
