@@ -281,7 +281,7 @@ class SpectralDensity:
         extrapolated from rules of lower depth.
         """
         samples = controlled(self.size * _integrals(self._rule, f), self._controls, f)
-        return self._estimate(samples, self._bias(f))
+        return self._estimate(samples, self._bias(f), {"freedom": self._freedom()})
 
     def moment(self, k: int) -> Estimate:
         """Estimate of the power moment ``(1/n) tr A^k``; an m-point Gauss rule is exact to order 2m - 1, and carries a
@@ -311,11 +311,16 @@ class SpectralDensity:
         samples = controlled(self.size * _integrals(self._rule, inside), self._controls, inside)
         return self._estimate(samples, self._count_bias(a, b))
 
-    def _estimate(self, values: np.ndarray, bias) -> Estimate:
+    def _freedom(self) -> int:
+        """Degrees of freedom of the spread: as in regression, every coefficient that is fitted costs one."""
+        fitted = max((len(control.traces) for control in self._controls), default=1)
+        return max(self.probes - fitted, 1)
+
+    def _estimate(self, values: np.ndarray, bias, details: Mapping = MappingProxyType({})) -> Estimate:
         """Mean and standard error of one value for each probe."""
         values = np.asarray(values, dtype=float)
         stderr = 0.0 if self.complete else standard_error(values)
-        return Estimate(float(values.mean()), stderr, bias, self.matvecs, len(values), self.seed, self.method)
+        return Estimate(float(values.mean()), stderr, bias, self.matvecs, len(values), self.seed, self.method, details)
 
     def _bias(self, f):
         """Bracket of quadrature error of tr f(A), from the Radau rules or from how the coarse rules converge."""

@@ -126,8 +126,9 @@ def _quadrature(kind):
         else:
             density = adaptive(problem, kind, f, allowed.matvecs, allowed.rtol, advance, offset)
         estimate = density.sum(f)
-        return replace(estimate, details={"steps": density.steps, "invariant": density.exact,
-                                          "smallest": density.support[0], "largest": density.support[1]})
+        found = {"steps": density.steps, "invariant": density.exact, "smallest": density.support[0],
+                 "largest": density.support[1]}
+        return replace(estimate, details=dict(estimate.details) | found)
 
     return run
 
