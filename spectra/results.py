@@ -374,7 +374,7 @@ class SpectralDensity:
     def quantile(self, p):
         """Smallest x with ``cdf(x) >= p``."""
         p = np.asarray(p, dtype=float)
-        if np.any((p < 0) | (p > 1)):
+        if not np.all((p >= 0) & (p <= 1)):
             raise ValueError(f"quantile needs probabilities in [0, 1], found {p!r}")
         if self.log_series is not None:
             grid, masses = self._cumulative()
