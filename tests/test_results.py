@@ -27,6 +27,44 @@ def test_fitted_coefficients_cost_degrees_of_freedom():
     assert Estimate(0.0, 1.0, probes=8, details={"freedom": 1}).half_width() == pytest.approx(12.7062047)
 
 
+def test_moments_given_exactly_leave_no_statistical_error():
+    rho = spectra.maxent([1.0, 0.0, -1 / 3], support=(0.0, 2.0), size=10)
+    assert rho.deterministic and not rho.complete
+    assert rho.count(0.0, 1.0).stderr == 0 and rho.count(0.0, 1.0).value == pytest.approx(5, abs=1e-5)
+
+
+class Uniform:
+    """A law on [0, 2] in closed form."""
+
+    def pdf(self, x):
+        return np.where((x >= 0) & (x <= 2), 0.5, 0.0)
+
+    def cdf(self, x):
+        return np.clip(x / 2, 0, 1)
+
+    def quantile(self, p):
+        return 2 * p
+
+    def entropy(self):
+        return np.log(2)
+
+
+def test_a_law_answers_for_its_rule(tmp_path):
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    rho = SpectralDensity(nodes + 1, weights, 10, support=(0, 2), law=Uniform(), deterministic=True, method="uniform")
+    assert rho.continuous and rho.cdf(0.5) == 0.25 and rho.quantile(0.25) == 0.5 and rho.entropy() == np.log(2)
+    assert rho.count(0.5, 1.0).value == pytest.approx(2.5) and rho.count(0.5, 1.0).stderr == 0
+    assert rho.pdf([0.1, 3.0]).tolist() == [0.5, 0.0] and rho.log_pdf([0.1, 3.0])[1] == -np.inf
+    assert rho.expect(np.square) == pytest.approx(4 / 3)
+    with pytest.raises(ValueError, match="closed form"):
+        rho.save(tmp_path / "law.npz")
+
+
+def test_cdf_refuses_nan():
+    with pytest.raises(ValueError, match="NaN"):
+        SpectralDensity([1.0], [1.0], 1).cdf(np.nan)
+
+
 def test_the_bias_bracket_widens_the_interval_on_its_own_side():
     plain, biased = Estimate(1.0, 0.5, probes=9), Estimate(1.0, 0.5, (-3.0, 0.25), probes=9)
     assert biased.interval()[0] == pytest.approx(plain.interval()[0] - 3.0)

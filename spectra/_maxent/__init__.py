@@ -137,7 +137,8 @@ def _density(given: Given, fits: list[Fit], violation: float, ridge: float) -> S
                "basis": given.basis, "order": dual.order}
     return SpectralDensity(given.nodes(dual), _responses(given, fit)[:, ::-1], given.size, support=given.support,
                            matvecs=given.matvecs, seed=given.seed, method="maxent", log_series=log_series,
-                           coarse=[(given.nodes(f.dual), f.point.masses[::-1]) for f in fits[:-1]], details=details)
+                           deterministic=given.certain, details=details,
+                           coarse=[(given.nodes(f.dual), f.point.masses[::-1]) for f in fits[:-1]])
 
 
 def _responses(given: Given, fit: Fit) -> np.ndarray:

@@ -27,6 +27,7 @@ class Given(NamedTuple):
     basis: str
     matvecs: int
     seed: int | None
+    certain: bool  # whether the moments are exact as far as anybody said
 
     @property
     def order(self):
@@ -65,7 +66,7 @@ def read(moments, support, basis, size) -> Given:
         deviations = (samples - np.outer(samples[:, 0], share)) / mu[0] @ C.T
     return Given(C @ share, _variance(deviations, len(mu))[1:], rounding[1:], deviations, support,
                   int(known.get("size", size)), basis, estimate.matvecs if estimate else 0,
-                  estimate.seed if estimate else None)
+                  estimate.seed if estimate else None, estimate is None or not np.any(estimate.stderr))
 
 
 def _variance(deviations, length):
