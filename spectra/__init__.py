@@ -34,9 +34,12 @@ __all__ = [
 __version__ = "0.1.0"
 
 
+_LATER = ("datasets", "gp", "nn", "optim", "plot", "rmt")
+
+
 def __getattr__(name: str):
-    """`spectra.plot` and `spectra.datasets` are imported when first used."""
-    if name in ("datasets", "plot"):
+    """Rooms that the core does without are imported when first used."""
+    if name in _LATER:
         import importlib
 
         return importlib.import_module(f"spectra.{name}")

@@ -47,7 +47,7 @@ LAZY = {
     "numba": ("_kernels",),
     "networkx": ("graphs", "datasets", "_formats"),
     "matplotlib": ("plot", "cli", "_demo"),
-    "sklearn": ("datasets", "graphs"),
+    "sklearn": ("datasets", "graphs", "gp"),
     "pooch": ("datasets",),
     "PIL": ("datasets",),
     "tqdm": ("_progress",),

@@ -1,0 +1,198 @@
+"""The spectrum of a sum or a product of two large matrices whose eigenvectors have nothing to do with each other.
+
+Subordination: there are analytic w1, w2 of the upper half-plane to itself such that
+
+    sum        S(z) = S1(w1) = S2(w2),       w1 + w2 = z + 1 / S(z)
+    product    eta(z) = eta1(w1) = eta2(w2),   w1 w2 = z eta(z),   eta = psi / (1 + psi)
+
+and w1 is the fixed point of  w -> z + h2(z + h1(w)),  h(w) = 1/S(w) - w,  or of  w -> z k2(z k1(w)),  k(w) = eta(w)/w.
+The iteration converges from everywhere; it is run at a height above the real line that is lowered step by step.
+
+References: Belinschi and Bercovici, Journal d'Analyse Mathematique 101 (2007), doi 10.1007/s11854-007-0013-1;
+Belinschi, Mai and Speicher, Crelle 732 (2017).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spectra.results import SpectralDensity
+from spectra.rmt._laws import bisected
+from spectra.rmt._transforms import stieltjes
+
+POINTS = 1500  # of the grid on which the density is found
+HEIGHTS = np.geomspace(1.0, 1e-5, 26)  # above the real line, in units of the width
+STEPS = 4000  # of the fixed point iteration at each height
+TOLERANCE = 1e-10
+
+
+def free_sum(p: SpectralDensity, q: SpectralDensity) -> SpectralDensity:
+    """Spectrum of ``A + U B U'`` for a random rotation U: the free additive convolution.
+
+    Parameters
+    ----------
+    p, q : SpectralDensity
+        Spectra of A and B. Weighted points are taken as they are: a handful of them are atoms.
+
+    Returns
+    -------
+    SpectralDensity
+        On a grid of 1500 points, with pdf, cdf and quantiles; deterministic.
+
+    Raises
+    ------
+    ValueError
+        If both spectra are single points.
+
+    Notes
+    -----
+    The density is read 1e-5 widths above the real line, so its edges are rounded on that scale. About a second.
+
+    Examples
+    --------
+    >>> from spectra import rmt
+    >>> rho = rmt.free_sum(rmt.semicircle(1.0), rmt.semicircle(3.0))         # a semicircle of variance 4
+    >>> round(float(rho.pdf(0.0)), 4), round(rho.moment(2).value, 3)
+    (0.1592, 4.0)
+    """
+    lo, hi = p.support[0] + q.support[0], p.support[1] + q.support[1]
+
+    def h(rho, w):
+        return 1 / stieltjes(rho, w) - w
+
+    def image(z, w):
+        return z + h(q, z + h(p, w))
+
+    def transform(z, w):
+        return stieltjes(p, w)
+
+    atoms = {a + b: s + t - 1 for a, s in _atoms(p) for b, t in _atoms(q) if s + t > 1}
+    return _solved(image, transform, lo, hi, atoms, "free-sum")
+
+
+def free_product(p: SpectralDensity, q: SpectralDensity) -> SpectralDensity:
+    """Spectrum of ``A^1/2 U B U' A^1/2`` for a random rotation U: the free multiplicative convolution.
+
+    Parameters
+    ----------
+    p, q : SpectralDensity
+        Spectra of A and B, on the positive numbers.
+
+    Returns
+    -------
+    SpectralDensity
+        As `free_sum`.
+
+    Raises
+    ------
+    ValueError
+        If a support reaches below 0, or both spectra are single points.
+
+    Notes
+    -----
+    The spectrum of a sample covariance is that of the population times Marchenko and Pastur's. About a second.
+
+    Examples
+    --------
+    >>> from spectra import rmt, SpectralDensity
+    >>> population = SpectralDensity([1.0, 4.0], [0.5, 0.5], 2)
+    >>> rho = rmt.free_product(population, rmt.marchenko_pastur(0.1))
+    >>> round(rho.moment(1).value, 3), round(rho.moment(2).value, 2)          # 2.5, 8.5 + 0.1 * 2.5^2
+    (2.5, 9.12)
+    """
+    for rho in (p, q):
+        if rho.support[0] < 0 or not rho.support[1] > 0:
+            raise ValueError(f"free_product needs distributions on the positive numbers, found support {rho.support}")
+    lo, hi = p.support[0] * q.support[0], p.support[1] * q.support[1]
+
+    def k(rho, w):  # eta(w) / w, with psi(w) = S(1/w)/w - 1 and eta = psi / (1 + psi)
+        return 1 / w - 1 / stieltjes(rho, 1 / w)
+
+    def image(z, w):
+        t = 1 / z
+        return t * k(q, t * k(p, w))
+
+    def transform(z, w):
+        return stieltjes(p, 1 / w) / (w * z)
+
+    zero = max([weight for rho in (p, q) for x, weight in _atoms(rho) if x == 0], default=0.0)
+    atoms = {a * b: s + t - 1 for a, s in _atoms(p) for b, t in _atoms(q) if a * b > 0 and s + t > 1}
+    return _solved(image, transform, lo, hi, atoms | ({0.0: zero} if zero else {}), "free-product", start=np.reciprocal)
+
+
+def _atoms(rho: SpectralDensity) -> list[tuple[float, float]]:
+    """Points of a spectrum and their weights; for a law, what its distribution function jumps by at 0."""
+    if rho.law is not None:
+        at_zero = getattr(rho.law, "atom", 0.0)
+        return [(0.0, at_zero)] if at_zero else []
+    return [] if rho.continuous else list(zip(rho.nodes.tolist(), rho.weights.tolist(), strict=True))
+
+
+def _solved(image, transform, lo, hi, atoms, method, start=lambda z: z) -> SpectralDensity:
+    if not hi > lo:
+        raise ValueError(f"both spectra are single points, and so is their convolution, at {lo:.6g}; nothing is to be "
+                         "convolved")
+    width = hi - lo
+    angle = (np.arange(POINTS) + 0.5) * np.pi / POINTS
+    x = (lo + hi) / 2 - width / 2 * np.cos(angle)
+    w = start(x + 1j * HEIGHTS[0] * width)
+    for height in HEIGHTS:
+        z = x + 1j * height * width
+        w = _fixed_point(image, z, w)
+    pdf = np.maximum(-transform(z, w).imag / np.pi, 0.0)
+    for place, weight in atoms.items():
+        height = HEIGHTS[-1] * width
+        pdf = np.maximum(pdf - weight * height / np.pi / ((x - place) ** 2 + height**2), 0.0)
+    masses = pdf * np.sin(angle) * width / 2 * np.pi / POINTS
+    masses *= (1 - sum(atoms.values())) / masses.sum()
+    law = Tabulated(x, pdf, np.cumsum(masses) - masses / 2, tuple(sorted(atoms.items())))
+    seen = np.flatnonzero(pdf > 1e-3 * pdf.max())
+    ends = [x[seen[0]], x[seen[-1]], *atoms]
+    return SpectralDensity(np.concatenate([x, list(atoms)]), np.concatenate([masses, list(atoms.values())]), 1,
+                           support=(min(ends), max(ends)), method=method, deterministic=True, law=law)
+
+
+def _fixed_point(image, z, w):
+    """The fixed point of w -> image(z, w), by averaged steps where plain ones do not settle."""
+    active = np.arange(len(z))
+    w = w.copy()
+    for step in range(STEPS):
+        new = image(z[active], w[active])
+        if step > 20:  # plain iteration turns round a fixed point near the real line
+            new = (new + w[active]) / 2
+        change = np.abs(new - w[active])
+        w[active] = new
+        active = active[change > TOLERANCE * np.abs(new)]
+        if not len(active):
+            break
+    return w
+
+
+@dataclass(frozen=True)
+class Tabulated:
+    """A density on a grid, with atoms."""
+
+    x: np.ndarray
+    values: np.ndarray
+    below: np.ndarray
+    atoms: tuple
+
+    def pdf(self, x):
+        return np.interp(x, self.x, self.values, left=0.0, right=0.0)
+
+    def cdf(self, x):
+        steps = sum(weight * (np.asarray(x) >= place) for place, weight in self.atoms)
+        rest = 1 - sum(weight for _, weight in self.atoms)
+        return np.clip(np.interp(x, self.x, self.below, left=0.0, right=rest) + steps, 0.0, 1.0)
+
+    def quantile(self, p):
+        places = [place for place, _ in self.atoms]
+        return bisected(self.cdf, p, (min(self.x[0], *places, np.inf), max(self.x[-1], *places, -np.inf)))
+
+    def entropy(self) -> float:
+        if self.atoms:
+            return -np.inf
+        p = self.values
+        return float(-np.trapezoid(p * np.log(np.where(p > 0, p, 1.0)), self.x))
