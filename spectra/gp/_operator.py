@@ -1,0 +1,379 @@
+"""The covariance matrix of a Gaussian process, never formed.
+
+    K = variance · k(X, X) + noise I
+
+Products, derivatives and cross-covariances are made of one thing: blocks k(X_I, Y_J), small enough to stay in cache,
+computed, used and forgotten. A symmetric matrix computes every pair of blocks once and uses it twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from spectra import _arrays
+from spectra.gp import _blocks
+from spectra.gp._covariance import KERNELS, Covariance, Scaled, UserKernel
+from spectra.gp._sklearn import from_sklearn, is_sklearn
+from spectra.operators import LinearOperator, aslinearoperator
+
+__all__ = ["KernelOperator"]
+
+
+class KernelOperator(LinearOperator):
+    """The covariance matrix ``K = variance · k(X, X) + noise · I``, known by its products.
+
+    Parameters
+    ----------
+    X : array, shape (n, d)
+        Inputs, in any array library. Products are in their dtype (float32 or float64) and library; integers become
+        float64.
+    kernel : str, Covariance, scikit-learn kernel, or function
+        A name in `spectra.gp.KERNELS`, a covariance function made of the classes of `spectra.gp`, a kernel object of
+        scikit-learn (see `from_sklearn`), or any function of two blocks, (n, d) and (m, d), that returns k(X, Y).
+    lengthscale : float or array of shape (d,)
+        For a kernel given by name: one length-scale, or one a dimension.
+    variance : float
+        Factor of the kernel.
+    noise : float
+        Variance of the observations' noise, added to the diagonal. No eigenvalue lies below it.
+    memory : int, optional
+        Bytes. A matrix that fits is formed at the first product and kept, for the products that follow; of a larger
+        one, only blocks are ever in memory. Default 1 GiB: in double precision, matrices of order 11,585 are kept.
+        ``memory=0`` keeps nothing.
+
+    Attributes
+    ----------
+    X : array, shape (n, d)
+    kernel : Covariance
+    variance, noise, lower_bound : float
+    parameters : dict
+        Name -> positive number, or array of shape (d,): "variance", "noise", and those of the kernel.
+
+    Raises
+    ------
+    TypeError
+        If `kernel` is none of these, or X is not an array of real numbers.
+    ValueError
+        If X is not of shape (n, d), holds NaN or Inf, or a parameter is not positive or of the wrong shape.
+
+    Notes
+    -----
+    A product with k columns costs n²/2 values of the kernel and 2 n² k multiplications; it is counted as k. NumPy
+    blocks run in as many threads as ``OMP_NUM_THREADS`` says, or as there are cores.
+
+    Examples
+    --------
+    >>> import numpy as np, spectra
+    >>> from spectra import gp
+    >>> K = gp.KernelOperator([[0.0], [1.0], [3.0]], "matern12", noise=0.5)
+    >>> K @ np.array([1.0, 0.0, 0.0])
+    array([1.5       , 0.36787944, 0.04978707])
+    >>> K.with_parameters({"noise": 1.0}).diagonal()
+    array([2., 2., 2.])
+    >>> round(spectra.logdet(K).value, 6) == round(np.linalg.slogdet(K.todense())[1], 6)
+    True
+    """
+
+    hermitian = psd = _verified = True
+
+    def __init__(self, X, kernel="rbf", *, lengthscale=1.0, variance: float = 1.0, noise: float = 0.0,
+                 memory: int | None = None):
+        self.X = _inputs(X)
+        n, d = self.X.shape
+        super().__init__((n, n), _arrays.dtype_of(self.X))
+        self.like = None if isinstance(self.X, np.ndarray) else self.X
+        kernel, own_noise = _kernel(kernel, lengthscale, d)
+        self._scaled = Scaled(kernel, variance)
+        self.kernel, self.variance = self._scaled.kernel, self._scaled.variance
+        self.noise = self.lower_bound = _noise(noise) + own_noise
+        self.memory = _arrays.MEMORY if memory is None else memory
+        self._formed = None
+        _require_lengthscales(self.kernel, d)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {**self._scaled.parameters, "noise": self.noise}
+
+    def with_parameters(self, parameters: Mapping[str, Any]) -> KernelOperator:
+        """The operator on the same inputs with some parameters replaced.
+
+        Parameters
+        ----------
+        parameters : dict
+            Name -> positive number or array of shape (d,); names as in `parameters`, those left out stay.
+
+        Returns
+        -------
+        KernelOperator
+
+        Examples
+        --------
+        >>> from spectra import gp
+        >>> K = gp.KernelOperator([[0.0], [1.0]], noise=0.5)
+        >>> K.with_parameters({"lengthscale": 2.0, "variance": 3.0}).parameters
+        {'variance': 3.0, 'lengthscale': 2.0, 'noise': 0.5}
+        """
+        inner = {name: value for name, value in parameters.items() if name != "noise"}
+        scaled = self._scaled.with_parameters(inner)
+        return KernelOperator(self.X, scaled, noise=parameters.get("noise", self.noise), memory=self.memory)
+
+    # The matrix
+
+    def _block(self, X, Y):
+        return self._scaled.value(X, Y)
+
+    def _matmat(self, V):
+        if self._formed is None and self.shape[0] ** 2 * self.dtype.itemsize <= self.memory:
+            self._formed = self.todense()
+        if self._formed is not None:
+            return self._formed @ V
+        return _blocks.product(self._block, self.X, self.X, V) + self.noise * V
+
+    def diagonal(self):
+        return self._scaled.diagonal(self.X) + self.noise
+
+    def columns(self, indices):
+        xp, indices = _arrays.namespace(self.X), np.asarray(indices)
+        chosen = xp.take(self.X, xp.asarray(indices, device=_arrays.device(self.X)), axis=0)
+        unit = np.zeros((self.shape[0], len(indices)))
+        unit[indices, np.arange(len(indices))] = self.noise
+        return _blocks.matrix(self._block, self.X, chosen) + _arrays.from_host(unit, self.like, self.dtype)
+
+    def todense(self):
+        xp = _arrays.namespace(self.X)
+        K = _blocks.matrix(self._block, self.X, self.X)
+        return K + self.noise * xp.eye(self.shape[0], dtype=K.dtype, device=_arrays.device(K))
+
+    # Beside it
+
+    def cross(self, X2) -> LinearOperator:
+        """The covariances of other inputs with these, ``variance · k(X2, X)``, without noise.
+
+        Parameters
+        ----------
+        X2 : array, shape (m, d)
+            In the library of X.
+
+        Returns
+        -------
+        LinearOperator
+            Of shape (m, n); its ``.H`` is k(X, X2).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spectra import gp
+        >>> K = gp.KernelOperator([[0.0], [1.0]], noise=0.5)
+        >>> K.cross([[0.0]]) @ np.array([1.0, 0.0])
+        array([1.])
+        """
+        X2 = _inputs(X2, self.X)
+        return _Cross(self._block, X2, self.X)
+
+    def derivative(self, name: str, index: int | None = None) -> LinearOperator:
+        """The derivative of the matrix in one of its parameters.
+
+        Parameters
+        ----------
+        name : str
+            One of `parameters`.
+        index : int, optional
+            The dimension, for a parameter with one value a dimension.
+
+        Returns
+        -------
+        LinearOperator
+            Hermitian, of shape (n, n).
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or `index` does not fit it.
+        TypeError
+            If the kernel is a function given without this derivative.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spectra import gp
+        >>> K = gp.KernelOperator([[0.0], [1.0]], "rbf", lengthscale=2.0)
+        >>> K.derivative("lengthscale") @ np.array([1.0, 0.0]) * 8  # r² exp(-r²/2) / l, in units of exp(-1/8)
+        array([0.        , 0.8824969])
+        """
+        require_parameter(self.parameters, name, index)
+        if name == "noise":
+            return aslinearoperator(_Identity(self))
+        return _Derivative(self, (name, index))
+
+    def bilinear(self, U, V, *, each: bool = False) -> dict[str, Any]:
+        """``Σ_j u_j' (dK/dθ) v_j`` for every parameter θ at once: what gradients are made of.
+
+        Parameters
+        ----------
+        U, V : array, shape (n, k) or (n,)
+            Columns u_j and v_j.
+        each : bool, optional
+            Return the terms of the sum, along a last axis of length k.
+
+        Returns
+        -------
+        dict
+            Name -> float, or array of shape (d,) for a parameter with one value a dimension; with `each`, arrays of
+            shapes (k,) and (d, k). On the host, in double precision.
+
+        Notes
+        -----
+        One pass over the blocks of the matrix, with one product for each parameter (and dimension).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spectra import gp
+        >>> K = gp.KernelOperator([[0.0], [1.0]], "rbf", noise=0.5)
+        >>> K.bilinear(np.array([1.0, 0.0]), np.array([1.0, 0.0]))
+        {'variance': 1.0, 'lengthscale': 0.0, 'noise': 1.0}
+        """
+        U, V = (W[:, None] if W.ndim == 1 else W for W in (U, V))
+        if tuple(U.shape) != tuple(V.shape) or U.shape[0] != self.shape[0]:
+            raise ValueError(f"bilinear needs two blocks of shape ({self.shape[0]}, k), found {tuple(U.shape)} and "
+                             f"{tuple(V.shape)}")
+        sums = _blocks.bilinear(lambda X, Y: self._scaled.jet(X, Y)[1], self.X, U, V)
+        sums["noise", None] = _arrays.column_dots(U, V)
+        terms = {}
+        for name, value in self.parameters.items():
+            terms[name] = sums[name, None] if np.ndim(value) == 0 else np.stack(
+                [sums[name, c] for c in range(len(value))])
+        if each:
+            return terms
+        return {name: float(t.sum()) if t.ndim == 1 else t.sum(-1) for name, t in terms.items()}
+
+
+class _Cross(LinearOperator):
+    """variance · k(X, Y) for two sets of inputs."""
+
+    hermitian = False
+    _verified = True
+
+    def __init__(self, block, X, Y):
+        super().__init__((X.shape[0], Y.shape[0]), _arrays.dtype_of(X))
+        self.like = None if isinstance(X, np.ndarray) else X
+        self.block, self.X, self.Y = block, X, Y
+
+    def _matmat(self, V):
+        return _blocks.product(self.block, self.X, self.Y, V)
+
+    def _adjoint(self):
+        return _Cross(self.block, self.Y, self.X)
+
+    def columns(self, indices):
+        xp = _arrays.namespace(self.Y)
+        chosen = xp.take(self.Y, xp.asarray(np.asarray(indices), device=_arrays.device(self.Y)), axis=0)
+        return _blocks.matrix(self.block, self.X, chosen)
+
+    def todense(self):
+        return _blocks.matrix(self.block, self.X, self.Y)
+
+
+class _Derivative(LinearOperator):
+    """dK/dθ for one parameter of the kernel."""
+
+    hermitian = _verified = True
+
+    def __init__(self, K: KernelOperator, key):
+        super().__init__(K.shape, K.dtype)
+        self.like, self.X, self.kernel, self.key = K.like, K.X, K._scaled, key
+        self.psd = key[0] == "variance"
+
+    def _block(self, X, Y):
+        return self.kernel.jet(X, Y)[1][self.key]()
+
+    def _matmat(self, V):
+        return _blocks.product(self._block, self.X, self.X, V)
+
+    def columns(self, indices):
+        return _Cross(self._block, self.X, self.X).columns(indices)
+
+    def todense(self):
+        return _blocks.matrix(self._block, self.X, self.X)
+
+
+class _Identity(LinearOperator):
+    """dK/d noise."""
+
+    hermitian = psd = _verified = True
+
+    def __init__(self, K: KernelOperator):
+        super().__init__(K.shape, K.dtype)
+        self.like = K.like
+
+    def _matmat(self, V):
+        return V + 0
+
+
+# The door
+
+
+def _inputs(X, like=None):
+    """Inputs as a finite real array of shape (n, d)."""
+    X = np.asarray(X) if not _arrays.is_array(X) else X
+    if like is not None and not isinstance(like, np.ndarray):
+        X = _arrays.from_host(X, like) if isinstance(X, np.ndarray) else X
+    X = X.detach() if hasattr(X, "detach") else X
+    if X.ndim != 2 or 0 in X.shape:
+        hint = "; one input of each row is X[:, None]" if X.ndim == 1 else ""
+        raise ValueError(f"inputs must have shape (n, d), a row for each point, found shape {tuple(X.shape)}{hint}")
+    if like is not None and X.shape[1] != like.shape[1]:
+        raise ValueError(f"expected inputs of {like.shape[1]} dimensions like the operator's, found {X.shape[1]}")
+    dtype = _arrays.dtype_of(X)
+    if dtype.kind not in "biuf":
+        raise TypeError(f"inputs must be real numbers, found dtype {X.dtype}")
+    target = _arrays.dtype_of(like) if like is not None else dtype if dtype in (np.float32, np.float64) else np.float64
+    xp = _arrays.namespace(X)
+    X = xp.astype(X, getattr(xp, np.dtype(target).name), copy=False)
+    if not xp.all(xp.isfinite(X)):
+        raise ValueError("inputs hold NaN or Inf; remove or impute those rows")
+    return X
+
+
+def _kernel(kernel, lengthscale, d: int) -> tuple[Covariance, float]:
+    """The covariance function that a user means, and the noise that comes with it."""
+    if isinstance(kernel, str):
+        if kernel not in KERNELS:
+            raise ValueError(f"no kernel {kernel!r}; the names are {', '.join(KERNELS)}")
+        return KERNELS[kernel](lengthscale=lengthscale), 0.0
+    if np.ndim(lengthscale) or lengthscale != 1.0:
+        raise ValueError("lengthscale belongs to a kernel given by name; give it to the kernel itself, "
+                         "e.g. SquaredExponential(lengthscale=...)")
+    if is_sklearn(kernel):
+        return from_sklearn(kernel, d)
+    if isinstance(kernel, Covariance):
+        return kernel, 0.0
+    if callable(kernel):
+        return UserKernel(kernel), 0.0
+    raise TypeError("kernel must be a name, a Covariance, a scikit-learn kernel or a function of two blocks, found "
+                    f"{type(kernel).__name__}")
+
+
+def _noise(noise) -> float:
+    if np.ndim(noise) or not (np.isreal(noise) and np.isfinite(noise) and noise >= 0):
+        raise ValueError(f"noise must be a variance, a finite number of at least 0, found {noise!r}")
+    return float(noise)
+
+
+def _require_lengthscales(kernel: Covariance, d: int):
+    for name, value in kernel.parameters.items():
+        if np.ndim(value) and len(value) != d:
+            raise ValueError(f"{name} has {len(value)} values for inputs of {d} dimensions; give one, or {d}")
+
+
+def require_parameter(parameters, name, index):
+    if name not in parameters:
+        raise ValueError(f"no parameter {name!r}; this operator has {', '.join(parameters)}")
+    sizes = np.shape(parameters[name])
+    if not sizes and index is not None:
+        raise ValueError(f"{name} is one number; leave index out")
+    if sizes and (index is None or not 0 <= index < sizes[0]):
+        raise ValueError(f"{name} has {sizes[0]} values; give the index of one, found {index}")
