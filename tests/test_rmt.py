@@ -68,11 +68,15 @@ def test_moments_are_catalan_and_narayana_numbers():
 @pytest.mark.parametrize("name", LAWS)
 def test_integrals_say_how_wrong_they_are(name):
     rho = LAWS[name]
-    inside = quad(lambda x: np.abs(x - 1) * rho.pdf(x), *getattr(rho.law, "edges", rho.support), points=[1.0])[0]
-    truth = inside + getattr(rho.law, "atom", 0.0)
-    estimate = rho.sum(lambda x: np.abs(x - 1))
+
+    def peak(x):
+        return 1 / (1 + 50 * (x - 1) ** 2)
+
+    inside = quad(lambda x: peak(x) * rho.pdf(x), *getattr(rho.law, "edges", rho.support), points=[1.0], epsabs=1e-13)
+    truth = inside[0] + getattr(rho.law, "atom", 0.0) * peak(0.0)
+    estimate = rho.sum(peak)
     assert estimate.stderr == 0
-    assert estimate.interval()[0] - 1e-6 <= truth <= estimate.interval()[1] + 1e-6
+    assert estimate.interval()[0] - 1e-10 <= truth <= estimate.interval()[1] + 1e-10
 
 
 def test_entropies():
@@ -295,7 +299,7 @@ def test_bulk_fits_are_not_moved_by_outliers(law):
     assert fit.variance == pytest.approx(3.0 if law == "semicircle" else 1.7, rel=0.03)
     assert law == "semicircle" or fit.ratio == pytest.approx(0.3, rel=0.1)
     assert fit.misfit < 0.01
-    assert rmt.count_outliers(points(values), fit).value == 10
+    assert rmt.count_outliers(points(values), fit).value == pytest.approx(10)
 
 
 def test_an_atom_at_zero_can_be_left_out_of_the_fit():

@@ -24,7 +24,7 @@ from spectra.rmt._transforms import stieltjes
 
 POINTS = 1500  # of the grid on which the density is found
 HEIGHTS = np.geomspace(1.0, 1e-5, 26)  # above the real line, in units of the width
-STEPS = 4000  # of the fixed point iteration at each height
+STEPS = 1000  # of the fixed point iteration at each height
 TOLERANCE = 1e-10
 
 
