@@ -10,7 +10,7 @@ import spectra
 from spectra import datasets, graphs
 from spectra.graphs import _clusters
 from spectra.graphs._clusters import METHODS
-from spectra.graphs._counting import Deflated, inertia_below, ritz_below
+from spectra.graphs._counting import Deflated, Inertia, ritz_below
 from spectra.graphs._egs import Spectrum
 
 networkx = pytest.importorskip("networkx")
@@ -163,19 +163,18 @@ def test_collaborations_have_no_gap(name, method, spectra_data):
 
 
 def test_without_room_the_count_is_stochastic_and_certified_says_so(monkeypatch, no_dense):
-    monkeypatch.setattr(_clusters, "FILL", 0)
+    monkeypatch.setattr(_clusters.Inertia, "fits", lambda *_: False)
     G = dense_blocks(9, 1, seed=0)
     ritz = graphs.egs_cluster_count(G, rng=0)
     assert (ritz.value, ritz.certificate) == (9, "ritz")
-    monkeypatch.setattr(_clusters, "_basis_fits", lambda *_: False)
-    assert graphs.egs_cluster_count(G, rng=0).method == "egs"
-    with pytest.warns(spectra.ConvergenceWarning, match="not certified"):
-        graphs.egs_cluster_count(G, method="certified", rng=0)
+    assert graphs.egs_cluster_count(G, memory=1000, rng=0).method == "egs"
+    with pytest.warns(spectra.ConvergenceWarning, match="noise of its probes"):
+        graphs.egs_cluster_count(G, method="certified", memory=1000, rng=0)
 
 
 def test_a_gap_that_only_the_density_sees_is_refused(monkeypatch, no_dense):
     """The exact count on both sides of the cut-off has the last word."""
-    monkeypatch.setattr(_clusters, "inertia_below", lambda L, x: int(1000 * x))
+    monkeypatch.setattr(_clusters.Inertia, "below", lambda self, x: int(1000 * x))
     with pytest.warns(spectra.ConvergenceWarning, match="no gap"):
         assert not graphs.egs_cluster_count(dense_blocks(9, 1, seed=0), rng=0).gap
 
@@ -203,13 +202,13 @@ def test_one_seed_one_answer():
 @pytest.mark.parametrize("x", [-0.1, 0.05, 0.3, 0.7, 1.0001, 2.1])
 def test_inertia_counts_eigenvalues(x):
     L = graphs.normalized_laplacian(networkx.barabasi_albert_graph(200, 3, seed=1))
-    assert inertia_below(L, x) == np.count_nonzero(np.linalg.eigvalsh(L.toarray()) < x)
+    assert Inertia(L).below(x) == np.count_nonzero(np.linalg.eigvalsh(L.toarray()) < x)
 
 
 def test_inertia_gives_up_where_signs_of_pivots_cannot_be_trusted():
     swap = scipy.sparse.csr_array(np.array([[0.0, 1.0], [1.0, 0.0]]))
-    assert inertia_below(swap, 0.0) is None  # no pivot on the diagonal
-    assert inertia_below(swap, 1.0) is None  # singular
+    assert Inertia(swap).below(0.0) is None  # no pivot on the diagonal
+    assert Inertia(swap).below(1.0) is None  # singular
 
 
 def test_ritz_values_count_eigenvalues():

@@ -18,14 +18,14 @@ Reference: thesis, 3.7.1; Lee, Oveis Gharan and Trevisan, Multiway spectral part
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
 
-from spectra import _arrays
 from spectra._maxent import maxent
-from spectra.graphs._counting import inertia_below, ritz_below
+from spectra.graphs._counting import ENTRY, Inertia, ritz_below
 from spectra.graphs._egs import RIDGE, Spectrum
 from spectra.krylov._lanczos import LanczosRun
 from spectra.krylov._quadrature import gauss
@@ -37,16 +37,18 @@ LAST = 0.5  # a gap begins at or below this eigenvalue
 LEAST_WIDTH = 0.05
 BEYOND = 3  # eigenvalues as near to the gap's far end as the gap is wide
 DENSE = 1000  # up to this order all eigenvalues cost less than a search
-FILL = 2**28  # entries of a factor: about 2 GiB
+MEMORY = 2**32  # default for a factor, or for a basis of eigenvectors
+EXPANDING = 20  # a factor of a random graph of order s takes s^2 / 20 entries or more
+SHARES = np.array([0.49, 0.26])  # of a gap, to certify; no round numbers, where pivots of regular structures vanish
 GRID = np.linspace(0.0, 2.0, 4001)
 
 
 class Gap(NamedTuple):
-    """An interval without eigenvalues, and how many there are in another as long beyond it."""
+    """An interval without eigenvalues, and how many lie below it."""
 
     low: float
     high: float
-    beyond: float
+    count: int
 
     @property
     def cutoff(self) -> float:
@@ -56,11 +58,9 @@ class Gap(NamedTuple):
     def margin(self) -> float:
         return (self.high - self.low) / 2
 
-    def is_one(self, resolution: float = 0.0) -> bool:
-        return 2 * self.margin >= max(LEAST_WIDTH, resolution) and self.beyond >= BEYOND
 
-
-def egs_cluster_count(L, *, method: str = "auto", moments: int = 100, probes: int = 16, rng=None) -> Estimate:
+def egs_cluster_count(L, *, method: str = "auto", moments: int = 100, probes: int = 16, memory: int | None = None,
+                      rng=None) -> Estimate:
     """Number of clusters of a graph: eigenvalues of its normalised Laplacian below the spectral gap.
 
     Parameters
@@ -78,14 +78,19 @@ def egs_cluster_count(L, *, method: str = "auto", moments: int = 100, probes: in
         Chebyshev moments; twice the steps of "lanczos". A gap must be twice as wide as they resolve.
     probes : int
         Rademacher vectors.
+    memory : int, optional
+        Bytes that a sparse factor or a basis of eigenvectors may take; default 4 GiB. Both are known before they are
+        computed: the entries of the factor are counted from the pattern.
     rng : int, Generator or None
 
     Returns
     -------
     Estimate
         The count. Details: `gap` (whether there is one), `cutoff` and `margin` (no eigenvalue is believed to lie within
-        `margin` of `cutoff`; both None without a gap), `components` (connected components, exact), `certificate`
-        ("eigenvalues", "inertia", "ritz", or None for a stochastic count).
+        `margin` of `cutoff`; both None without a gap), `others` (counts at other gaps at least half as long, from long
+        to short: groups within groups), `components` (connected components, exact), `certificate` ("eigenvalues",
+        "inertia", "ritz", or None for a stochastic count). A connected graph without groups, random regular or
+        scale-free, has a gap above its eigenvalue 0: it is one cluster, with `gap` True.
 
     Raises
     ------
@@ -113,44 +118,45 @@ def egs_cluster_count(L, *, method: str = "auto", moments: int = 100, probes: in
     """
     if method not in METHODS:
         raise ValueError(f"method of egs_cluster_count must be one of {sorted(METHODS)}, found {method!r}")
-    return cluster_count(Spectrum(L, moments, probes, rng), method)
+    return cluster_count(Spectrum(L, moments, probes, rng), method, MEMORY if memory is None else memory)
 
 
-def cluster_count(spectrum: Spectrum, method: str) -> Estimate:
+def cluster_count(spectrum: Spectrum, method: str, memory: int = MEMORY) -> Estimate:
     """`egs_cluster_count` behind the door."""
-    count = METHODS[method](spectrum)
+    count = METHODS[method](spectrum, memory)
     if not count.gap:
         warnings.warn("the spectrum has no gap to be told, so it does not say how many clusters there are; the value "
                       f"{int(count.value)} is the number of connected components, a lower bound",
                       ConvergenceWarning, stacklevel=3)
     elif method == "certified" and count.certificate is None:
-        warnings.warn(f"the count {count.value:.4g} is not certified: neither a factorisation nor a basis of its "
-                      "eigenvectors fits the memory; it has the noise of its probes", ConvergenceWarning, stacklevel=3)
+        warnings.warn(f"the count {count.value:.4g} has the noise of its probes: neither a factor nor a basis of "
+                      f"eigenvectors in {memory / 2**30:.2g} GiB certified it; more memory= may",
+                      ConvergenceWarning, stacklevel=3)
     return count
 
 
 # Methods
 
 
-def _egs(spectrum: Spectrum) -> Estimate:
+def _egs(spectrum: Spectrum, memory: int) -> Estimate:
     rho = maxent(spectrum.moments, ridge=RIDGE)
-    gap = _plateau(spectrum, spectrum.n * rho.cdf(GRID))
-    if not gap.is_one(_resolution(gap, spectrum.order)):
+    gaps = _plateaus(spectrum, spectrum.n * rho.cdf(GRID))
+    if not gaps:
         return _no_gap(spectrum, "egs", rho.matvecs)
-    count = rho.count(0.0, gap.cutoff)
-    return _answer(spectrum, "egs", count.value, gap, count.matvecs, stderr=count.stderr)
+    count = rho.count(0.0, gaps[0].cutoff)
+    return _answer(spectrum, "egs", count.value, gaps, count.matvecs, stderr=count.stderr)
 
 
-def _lanczos(spectrum: Spectrum) -> Estimate:
+def _lanczos(spectrum: Spectrum, memory: int) -> Estimate:
     before = spectrum.operator.matvecs
     steps = min(-(-spectrum.order // 2), max(spectrum.rest, 1))
     samples = np.concatenate([_smoothed_counts(spectrum, V, steps) for V in spectrum.blocks(6)])
-    gap = _plateau(spectrum, samples.mean(0))
+    gaps = _plateaus(spectrum, samples.mean(0))
     matvecs = spectrum.operator.matvecs - before
-    if not gap.is_one(_resolution(gap, spectrum.order)):
+    if not gaps:
         return _no_gap(spectrum, "lanczos", matvecs)
-    counts = samples[:, np.searchsorted(GRID, gap.cutoff)]
-    return _answer(spectrum, "lanczos", float(counts.mean()), gap, matvecs, stderr=standard_error(counts))
+    counts = samples[:, np.searchsorted(GRID, gaps[0].cutoff)]
+    return _answer(spectrum, "lanczos", float(counts.mean()), gaps, matvecs, stderr=standard_error(counts))
 
 
 def _smoothed_counts(spectrum: Spectrum, V, steps: int) -> np.ndarray:
@@ -165,24 +171,22 @@ def _smoothed_counts(spectrum: Spectrum, V, steps: int) -> np.ndarray:
     return known + spectrum.rest * np.array([w @ step for w, step in zip(weights, steps_up, strict=True)])
 
 
-def _certified(spectrum: Spectrum) -> Estimate:
+def _certified(spectrum: Spectrum, memory: int) -> Estimate:
     if spectrum.n <= DENSE:
         return _from_eigenvalues(spectrum)
-    rough = _egs(spectrum)
+    rough = _egs(spectrum, memory)
     if not rough.gap:
         return _no_gap(spectrum, "certified", rough.matvecs)
-    expected = max(round(rough.value), spectrum.components)
     before = spectrum.operator.matvecs
-    for name, fits, count in (("inertia", _factor_fits, _by_inertia), ("ritz", _basis_fits, _by_ritz)):
-        if not fits(spectrum, expected):
-            continue
-        for margin in (rough.margin / 2, rough.margin / 4):
-            below, above = count(spectrum, rough.cutoff - margin, rough.cutoff + margin, expected)
+    for name, counter in (("inertia", _by_inertia), ("ritz", _by_ritz)):
+        below = counter(spectrum, max(round(rough.value), spectrum.components), memory)
+        for margin in SHARES * rough.margin if below else ():
+            low, high = below(rough.cutoff - margin), below(rough.cutoff + margin)
             matvecs = rough.matvecs + spectrum.operator.matvecs - before
-            if below is not None and below == above:
-                gap = Gap(rough.cutoff - margin, rough.cutoff + margin, BEYOND)
-                return _answer(spectrum, "certified", float(below), gap, matvecs, certificate=name)
-        if below is not None and above is not None:
+            if low is not None and low == high:
+                return replace(rough, value=float(low), stderr=0.0, matvecs=matvecs, method="certified",
+                               details=rough.details | {"margin": float(margin), "certificate": name})
+        if below and low is not None and high is not None:
             return _no_gap(spectrum, "certified", matvecs)  # the density took a thin part of the spectrum for a gap
     return rough
 
@@ -198,68 +202,75 @@ def _from_eigenvalues(spectrum: Spectrum) -> Estimate:
     low = low[low <= LAST]
     high = values[spectrum.components : spectrum.components + len(low)]
     beyond = np.searchsorted(values, 2 * high - low, side="right") - np.searchsorted(values, high)
-    gap = _longest(low, high, beyond)
-    if not gap.is_one():
+    gaps = _longest_first(low, high, spectrum.components + np.arange(len(low)), beyond)
+    if not gaps:
         return _no_gap(spectrum, "certified", 0)
-    count = float(np.count_nonzero(values <= gap.cutoff))
-    return _answer(spectrum, "certified", count, gap, 0, certificate="eigenvalues")
+    return _answer(spectrum, "certified", float(gaps[0].count), gaps, 0, certificate="eigenvalues")
 
 
-def _by_inertia(spectrum, low, high, expected):
-    return inertia_below(spectrum.L, low), inertia_below(spectrum.L, high)
+# Exact counts below any number, from what fits the memory: None if nothing does
 
 
-def _by_ritz(spectrum, low, high, expected):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # residuals are looked at one by one
-        below = ritz_below(spectrum.operator, spectrum.null, low, expected, spectrum.seed)
-        return below, ritz_below(spectrum.operator, spectrum.null, high, expected, spectrum.seed)
+def _by_inertia(spectrum, expected, memory):
+    if spectrum.n**2 / (EXPANDING * expected) > memory / ENTRY:
+        return None  # k random graphs would fill more: not worth the search for an ordering
+    inertia = Inertia(spectrum.L)
+    return inertia.below if inertia.fits(memory) else None
 
 
-def _factor_fits(spectrum, expected) -> bool:
-    """k clusters that hardly touch fill k blocks of (n / k)^2 entries, at most."""
-    return spectrum.n**2 / expected <= FILL
-
-
-def _basis_fits(spectrum, expected) -> bool:
+def _by_ritz(spectrum, expected, memory):
     vectors = 4 * (expected - spectrum.null.shape[1]) + 60
-    return vectors * spectrum.n * 8 <= 2 * _arrays.MEMORY
+    if vectors * spectrum.n * 8 > memory:
+        return None
+
+    def below(x):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # residuals are looked at one by one
+            return ritz_below(spectrum.operator, spectrum.null, x, expected, spectrum.seed)
+
+    return below
 
 
-# The gap
+# Gaps
 
 
-def _plateau(spectrum: Spectrum, counts) -> Gap:
-    """The longest interval without eigenvalues, going by their counts below every point of the grid."""
+def _plateaus(spectrum: Spectrum, counts) -> list[Gap]:
+    """Intervals without eigenvalues, going by their counts below every point of the grid."""
     slack = 0.5 + 5e-6 * spectrum.n  # half an eigenvalue, and what a density misses of the moments
     counts = np.maximum.accumulate(counts)
     first = np.flatnonzero((counts >= spectrum.components - slack) & (GRID <= LAST))
     last = np.searchsorted(counts, counts[first] + slack, side="right") - 1
     low, high = GRID[first], GRID[last]
     beyond = np.interp(np.minimum(2 * high - low, 2.0), GRID, counts) - counts[last]
-    return _longest(low, high, beyond)
+    gaps = _longest_first(low, high, counts[first], beyond)
+    return gaps if gaps and 2 * gaps[0].margin >= _resolution(gaps[0].high, spectrum.order) else []
 
 
-def _longest(low, high, beyond) -> Gap:
-    """The longest of the intervals beyond which the spectrum is dense."""
+def _longest_first(low, high, counts, beyond) -> list[Gap]:
+    """The longest interval that is a gap, and others that do not overlap and are at least half as long."""
     widths = np.where(beyond >= BEYOND, high - low, 0.0)
-    if not widths.any():
-        return Gap(0.0, 0.0, 0.0)
-    i = int(widths.argmax())
-    return Gap(float(low[i]), float(high[i]), float(beyond[i]))
+    gaps, least = [], LEAST_WIDTH
+    while len(widths) and widths.max() >= least:
+        i = int(widths.argmax())
+        gaps.append(Gap(float(low[i]), float(high[i]), max(round(float(counts[i])), 1)))
+        widths[(low < high[i]) & (high > low[i])] = 0.0
+        least = max(LEAST_WIDTH, gaps[0].margin)
+    return gaps
 
 
-def _resolution(gap: Gap, order: int) -> float:
-    """Twice the distance that `order` Chebyshev moments resolve at the gap's far end."""
-    return 2 * np.pi / order * (np.sqrt(max(gap.high * (2 - gap.high), 0.0)) + np.pi / order)
+def _resolution(x: float, order: int) -> float:
+    """Twice the distance that `order` Chebyshev moments resolve at x."""
+    return 2 * np.pi / order * (np.sqrt(max(x * (2 - x), 0.0)) + np.pi / order)
 
 
-def _answer(spectrum, method, value, gap: Gap, matvecs, *, stderr=0.0, certificate=None) -> Estimate:
-    details = {"cutoff": gap.cutoff, "margin": gap.margin, "gap": True, "components": spectrum.components,
+def _answer(spectrum, method, value, gaps, matvecs, *, stderr=0.0, certificate=None) -> Estimate:
+    details = {"cutoff": gaps[0].cutoff, "margin": gaps[0].margin, "gap": True,
+               "others": tuple(gap.count for gap in gaps[1:]), "components": spectrum.components,
                "certificate": certificate}
     return Estimate(value, stderr, None, matvecs, spectrum.probes, spectrum.seed, method, details)
 
 
 def _no_gap(spectrum, method, matvecs) -> Estimate:
-    details = {"cutoff": None, "margin": None, "gap": False, "components": spectrum.components, "certificate": None}
+    details = {"cutoff": None, "margin": None, "gap": False, "others": (), "components": spectrum.components,
+               "certificate": None}
     return Estimate(float(spectrum.components), 0.0, None, matvecs, spectrum.probes, spectrum.seed, method, details)
