@@ -31,8 +31,8 @@ def read_matrix(path_or_name: str | Path, *, symmetrize: bool = False):
     Parameters
     ----------
     path_or_name : str or Path
-        A file in MatrixMarket (.mtx), SciPy sparse (.npz), NumPy (.npy), edge list (.txt, .edges) or GML (.gml)
-        format, plain or with .gz; or the name of a data set. A file of that name goes first.
+        A file in MatrixMarket (.mtx), SciPy sparse (.npz), NumPy (.npy), edge list (.txt, .edges), GML (.gml) or
+        GraphML (.graphml) format, plain or with .gz; or the name of a data set. A file of that name goes first.
     symmetrize : bool
         Forget the directions of a directed graph, which is refused otherwise.
 

@@ -233,6 +233,15 @@ def _read_gml(data: bytes, path: Path) -> Arcs:
     return networkx_arcs(graph, path)
 
 
+def _read_graphml(data: bytes, path: Path) -> Arcs:
+    networkx = require("networkx", "graphs", "reading GraphML files")
+    try:
+        graph: Any = networkx.parse_graphml(data.decode("utf-8"))
+    except Exception as error:  # the parser of XML, keys, types: there is no common class
+        raise ValueError(f"{path}: expected a GraphML graph, found otherwise ({error})") from error
+    return networkx_arcs(graph, path)
+
+
 def networkx_arcs(graph, source: object = "graph") -> Arcs:
     """Arcs of a networkx graph, nodes numbered in its own order; weighted where every edge has a weight."""
     index = {node: i for i, node in enumerate(graph)}
@@ -259,4 +268,5 @@ READERS: dict[str, Callable[[bytes, Path], Any]] = {
     ".txt": _read_edges,
     ".edges": _read_edges,
     ".gml": _read_gml,
+    ".graphml": _read_graphml,
 }

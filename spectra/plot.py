@@ -14,7 +14,7 @@ import numpy as np
 from spectra._optional import require
 from spectra.results import Estimate, SpectralDensity
 
-__all__ = ["cumulative", "density", "histogram", "stem"]
+__all__ = ["clusters", "cumulative", "cutoff", "density", "heatmap", "histogram", "stem"]
 
 _SHARE = "share of eigenvalues"
 
@@ -174,6 +174,155 @@ def histogram(eigenvalues, ax=None, *, bins=80, label: str | None = "exact"):
     heights, edges = np.histogram(np.asarray(eigenvalues, dtype=float), bins, density=True)
     ax.stairs(heights, edges, fill=True, color="0.6", alpha=0.4, linewidth=0, label=label, zorder=0)
     return _finish(ax, "density", 0.0, False)
+
+
+def clusters(rho: SpectralDensity, count: Estimate, ax=None, *, label: str | None = None):
+    """Draw the number of eigenvalues up to x, near 0, with the gap that makes it the number of clusters.
+
+    The number stands still across a gap. The band is Student's t over the probes, 95 %. Without a gap the connected
+    components are drawn, a lower bound.
+
+    Parameters
+    ----------
+    rho : SpectralDensity
+        Of the normalised Laplacian, see `spectra.graphs.egs`.
+    count : Estimate
+        From `spectra.egs_cluster_count`, of the same graph.
+    ax : matplotlib Axes, optional
+    label : str, optional
+        For the legend.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Examples
+    --------
+    >>> import spectra
+    >>> L = spectra.graphs.normalized_laplacian([(i + k, j + k) for k in (0, 9) for i in range(9) for j in range(i)])
+    >>> count = spectra.egs_cluster_count(L)
+    >>> spectra.plot.clusters(spectra.graphs.egs(L, moments=20, rng=0), count).get_title()
+    '2 clusters'
+    """
+    ax = _axes(ax)
+    right = min(2.5 * (count.cutoff + count.margin), 2.0) if count.gap else 0.5
+    x = np.linspace(0.0, right, 301)
+    found = _counts(rho, x)
+    value, (low, high) = found.value, found.interval()
+    (line,) = ax.plot(x, value, linewidth=1.4, label=label)
+    ax.fill_between(x, np.maximum(low, 0), high, color=line.get_color(), alpha=0.25, linewidth=0)
+    ax.axhline(count.value, color="0.3", linewidth=0.9, linestyle="--")
+    cutoff(count, ax)
+    _finish(ax, "eigenvalues up to x", 0.0, False)
+    across = value[x <= (count.cutoff if count.gap else right)].max()
+    ax.set_ylim(top=max(min(high.max(), 3 * max(across, count.value)), 1.0))
+    ax.set_xlim(0, right)
+    number = f"{count.value:.4g}"
+    ax.set_title(f"{number} cluster{'' if number == '1' else 's'}" if count.gap
+                 else f"no gap; {number} connected component{'' if number == '1' else 's'}", fontsize=10)
+    return ax
+
+
+def cutoff(count: Estimate, ax=None):
+    """Mark the gap of a cluster count on an axis of eigenvalues: the cut-off, and the interval without eigenvalues.
+
+    Draws nothing where there is no gap. See `clusters` for the parameters.
+
+    Examples
+    --------
+    >>> import spectra
+    >>> count = spectra.egs_cluster_count([(i + k, j + k) for k in (0, 9) for i in range(9) for j in range(i)])
+    >>> len(spectra.plot.cutoff(count).lines)
+    1
+    """
+    ax = _axes(ax)
+    if count.gap:
+        ax.axvspan(count.cutoff - count.margin, count.cutoff + count.margin, color="0.5", alpha=0.15, linewidth=0)
+        ax.axvline(count.cutoff, color="0.3", linewidth=0.9)
+    return ax
+
+
+def heatmap(matrix, labels=None, ax=None, *, log: bool = True, values: bool | None = None):
+    """Draw a matrix of divergences, with a cell for every pair and the number in it.
+
+    Small values are dark, so families are dark blocks on the diagonal.
+
+    Parameters
+    ----------
+    matrix : array_like, shape (g, g)
+        Non-negative, as `spectra.graphs.similarity_matrix` gives it.
+    labels : sequence of str, optional
+        Names of rows and columns; default: their numbers.
+    ax : matplotlib Axes, optional
+    log : bool
+        Logarithmic colours, between the smallest and the largest positive value.
+    values : bool, optional
+        Write the numbers into the cells; default: if there are at most 16 rows.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not square, has an entry that is negative or not finite, or the labels do not fit.
+
+    Examples
+    --------
+    >>> import spectra
+    >>> ax = spectra.plot.heatmap([[0.0, 0.1], [0.1, 0.0]], ["one", "two"])
+    >>> [text.get_text() for text in ax.texts]
+    ['0', '0.1', '0.1', '0']
+    """
+    D = np.asarray(matrix, dtype=float)
+    if D.ndim != 2 or D.shape[0] != D.shape[1] or not D.size or not np.all(np.isfinite(D)) or D.min() < 0:
+        raise ValueError(f"heatmap draws a square matrix of finite numbers >= 0, found shape {D.shape}"
+                         + (f" with entries from {D.min():.3g} to {D.max():.3g}" if D.size else ""))
+    names = [str(i) for i in range(len(D))] if labels is None else [str(label) for label in labels]
+    if len(names) != len(D):
+        raise ValueError(f"heatmap needs a label for each of {len(D)} rows, found {len(names)}")
+    ax = _axes(ax)
+    shade = _shades(D, log)
+    ax.imshow(shade, cmap="GnBu_r", vmin=0, vmax=1)
+    ax.set_xticks(range(len(D)), names, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(D)), names)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    if len(D) <= 16 if values is None else values:
+        for (i, j), value in np.ndenumerate(D):
+            text, ink = _short(value), "white" if shade[i, j] < 0.5 else "0.15"
+            ax.text(j, i, text, ha="center", va="center", color=ink, fontsize=7)
+    return ax
+
+
+def _counts(rho: SpectralDensity, x) -> Estimate:
+    """Number of eigenvalues up to every x, with the spread of the probes."""
+    below = []
+    for nodes, weights in rho.rules:
+        order = np.argsort(nodes)
+        sums = np.concatenate([[0.0], np.cumsum(weights[order])])
+        below.append(rho.size * sums[np.searchsorted(nodes[order], x, side="right")])
+    k = len(below)
+    return Estimate(np.mean(below, 0), np.std(below, 0, ddof=1) / np.sqrt(k) if k > 1 else 0.0, probes=k)
+
+
+def _shades(D: np.ndarray, log: bool) -> np.ndarray:
+    """Values on a scale from 0 to 1; zeros, which have no logarithm, are a little below the rest."""
+    positive = D[D > 0]
+    if not positive.size or positive.min() == positive.max():
+        return (D > 0).astype(float)
+    if not log:
+        return D / positive.max()
+    low, high = np.log(positive.min()), np.log(positive.max())
+    return np.where(D > 0, 0.15 + 0.85 * (np.log(np.where(D > 0, D, positive.min())) - low) / (high - low), 0.0)
+
+
+def _short(value: float) -> str:
+    """Two digits, without an exponent where that is short."""
+    if value == 0:
+        return "0"
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}" if value >= 1e-3 else f"{value:.0e}"
 
 
 def _axes(ax):

@@ -10,7 +10,9 @@ import pytest
 import scipy.sparse
 
 import spectra
-from spectra.cli import COMMANDS, DENSITIES, METHODS, OPERATORS, main
+from spectra.cli import COMMANDS, main
+from spectra.cli._arguments import DENSITIES, KINDS, METHODS
+from spectra.cli._input import OPERATORS
 
 PNG = b"\x89PNG\r\n\x1a\n"
 ORDER = 60
@@ -35,6 +37,11 @@ def files(tmp_path_factory):
     scipy.sparse.save_npz(folder / "star.npz", star)  # one node is isolated
     scipy.sparse.save_npz(folder / "negative.npz", -star)
     (folder / "directed.txt").write_text("0 1\n1 0\n1 2\n2 3\n")
+    inside = np.argwhere(np.triu(np.random.default_rng(5).random((24, 24)) < 0.5, 1))
+    blocks = [(i + 24 * k, j + 24 * k) for k in range(4) for i, j in inside] + [(0, 24), (48, 72)]
+    (folder / "blocks.txt").write_text("\n".join(f"{i} {j}" for i, j in blocks))
+    scipy.sparse.save_npz(folder / "laplacian.npz", spectra.graphs.normalized_laplacian(blocks))
+    (folder / "path.txt").write_text("\n".join(f"{i} {i + 1}" for i in range(40)))
     return folder
 
 
@@ -191,6 +198,75 @@ def test_directed_graphs_are_refused_unless_symmetrised(run, answer):
     assert answer("density", "directed.txt", "--symmetrize")["input"]["entries"] == 3
 
 
+# Clusters
+
+
+def test_clusters_are_counted_and_the_cut_off_is_named(run, answer):
+    status, out, err = run("clusters", "blocks.txt", "--rng", "0")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[:2] == ["blocks.txt: graph of 96 nodes and 614 edges", "4 clusters"]
+    assert "counted exactly (eigenvalues)" in out
+    assert "2 connected components" in out
+    for file in ("blocks.txt", "laplacian.npz"):
+        found = answer("clusters", file, "--rng", "0")["clusters"]
+        assert found["value"] == 4
+        assert found["details"]["gap"]
+
+
+@pytest.mark.parametrize("method", ["egs", "lanczos"])
+def test_stochastic_counts_have_an_interval(run, answer, method):
+    found = answer("clusters", "blocks.txt", "--method", method, "--rng", "0", "--moments", "50", "--probes", "8")
+    estimate = spectra.egs_cluster_count(spectra.graphs.read("blocks.txt"), method=method, moments=50, probes=8, rng=0)
+    assert found["clusters"]["value"] == estimate.value
+    low, high = found["clusters"]["interval"]
+    assert low <= 4 <= high
+    assert f"[{low:.4g}, {high:.4g}]" in run("clusters", "blocks.txt", "--method", method, "--rng", "0",
+                                            "--moments", "50", "--probes", "8")[1]
+
+
+def test_no_gap_is_said_plainly(run, answer):
+    status, out, err = run("clusters", "path.txt")
+    assert status == 0
+    assert "no gap in the spectrum: at least 1 cluster" in out
+    assert "lower bound" in err
+    found = answer("clusters", "path.txt")
+    assert not found["clusters"]["details"]["gap"]
+    assert "lower bound" in found["warnings"][0]
+
+
+def test_labels_go_into_a_file_a_line_for_each_node(run, tmp_path):
+    path = tmp_path / "labels.txt"
+    assert "4 clusters, a line for each node" in run("clusters", "blocks.txt", "--labels", str(path), "--rng", "0")[1]
+    assert np.loadtxt(path, int).tolist() == [i // 24 for i in range(96)]
+
+
+# Similarity
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_comparison_is_the_divergence_of_entropic_spectra(answer, kind):
+    found = answer("compare", "blocks.txt", "path.txt", "karate", "--kind", kind, "--rng", "3", "--moments", "20")
+    matrices = [spectra.graphs.read(file) for file in ("blocks.txt", "path.txt")] + [spectra.datasets.load("karate")]
+    expected = spectra.graphs.similarity_matrix(matrices, kind=kind, moments=20, rng=np.random.default_rng(3))
+    comparison = found["comparison"]
+    np.testing.assert_allclose(comparison["divergence"], expected, rtol=1e-9, atol=1e-15)
+    assert (comparison["kind"], comparison["moments"], comparison["ridge"]) == (kind, 20, 1e-4)
+    assert comparison["names"] == ["blocks.txt", "path.txt", "karate"]
+    assert np.array(comparison["stderr"]).shape == (3, 3)
+    assert comparison["stderr"][1][0] > 0
+
+
+def test_comparison_in_words_reports_order_and_ridge(run):
+    status, out, err = run("compare", "blocks.txt", "karate", "--rng", "0", "--ridge", "1e-5", "--moments", "30")
+    assert (status, err) == (0, "")
+    assert "30 moments, ridge 1e-05, 16 probes, seed 0" in out
+    assert re.search(r"2 karate +\S+ ± \S+ +0$", out, re.MULTILINE)
+
+
+def test_one_probe_has_no_spread(answer):
+    assert answer("compare", "blocks.txt", "karate", "--probes", "1")["comparison"]["stderr"][0][1] in (None, 0)
+
+
 # Information
 
 
@@ -224,7 +300,8 @@ def test_info_of_a_graph(run, answer):
 
 @pytest.mark.parametrize("command", [
     ("density", "karate"), ("density", "karate", "--no-log"), ("density", "karate", "--method", "kpm"),
-    ("density", "definite.npy"), ("logdet", "definite.npy"),
+    ("density", "definite.npy"), ("logdet", "definite.npy"), ("clusters", "blocks.txt"),
+    ("compare", "blocks.txt", "karate"),
 ])
 def test_plot_writes_a_picture(run, tmp_path, command):
     path = tmp_path / "out.png"
@@ -245,6 +322,8 @@ def test_demo_holds_its_promises(run, tmp_path, monkeypatch):
 
 def test_progress_is_drawn_when_asked_for_and_never_with_json(run, answer):
     assert "slq" in run("density", "karate", "--progress")[2]
+    assert "moments" in run("clusters", "blocks.txt", "--method", "egs", "--progress")[2]
+    assert "moments" in run("compare", "blocks.txt", "karate", "--progress")[2]
     assert run("density", "karate", "--no-progress")[2] == ""
     assert run("density", "karate")[2] == ""  # standard error is no terminal here
     answer("density", "karate", "--progress")
@@ -271,6 +350,13 @@ def test_progress_is_drawn_when_asked_for_and_never_with_json(run, answer):
     ("density karate --plot nowhere/out.png", ["nowhere/out.png"]),
     ("density karate --plot out.xyz", ["xyz"]),
     ("density negative.npz --laplacian normalized", ["weight"]),
+    ("clusters directed.txt", ["directed", "pass --symmetrize"]),
+    ("clusters negative.npz", ["not negative"]),
+    ("clusters karate --moments 0", ["moments", "positive integer"]),
+    ("clusters karate --labels nowhere/out.txt", ["nowhere/out.txt"]),
+    ("compare karate", ["two graphs"]),
+    ("compare karate directed.txt", ["directed", "pass --symmetrize"]),
+    ("compare karate blocks.txt --kind euclid", ["euclid", "choose from"]),
     ("logdet", ["FILE", "--help"]),
     ("", ["COMMAND", "--help"]),
 ])
@@ -307,7 +393,7 @@ def test_every_command_explains_itself(run, command):
 
 @pytest.mark.parametrize(("text", "count"), [("1000", 1000), ("2K", 2048), ("1.5m", 1536 * 1024), ("4G", 2**32)])
 def test_memory_is_bytes_with_a_unit(text, count):
-    from spectra.cli import _bytes
+    from spectra.cli._arguments import _bytes
 
     assert _bytes(text) == count
 

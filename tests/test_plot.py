@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import scipy.linalg
 
 import spectra
 from spectra import SpectralDensity, plot
@@ -189,3 +190,62 @@ def test_axes_are_made_where_none_are_given(rho):
     ax = plot.histogram(rho.nodes)
     assert ax.figure.axes == [ax]
     plt.close(ax.figure)
+
+
+# Graphs
+
+
+def blocks(seed=0):
+    """Adjacency matrix of four random graphs of 30 nodes, the first two joined by an edge."""
+    inside = np.random.default_rng(seed).random((4, 30, 30)) < 0.5
+    A = scipy.linalg.block_diag(*np.triu(inside, 1)).astype(float)
+    A[0, 30] = 1
+    return A + A.T
+
+
+def test_clusters_show_the_count_and_its_gap(ax):
+    count, rho = spectra.egs_cluster_count(blocks()), spectra.graphs.egs(blocks(), moments=40, rng=0)
+    plot.clusters(rho, count, ax)
+    x, number = ax.lines[0].get_data()
+    level, mark = ax.lines[1:3]
+    expected = rho.count(-np.inf, count.cutoff)
+    np.testing.assert_allclose(number[np.abs(x - count.cutoff) < count.margin / 2], expected.value, atol=0.01)
+    assert expected.interval()[0] <= 4 <= expected.interval()[1]
+    assert level.get_ydata()[0] == 4
+    assert mark.get_xdata()[0] == count.cutoff
+    assert ax.get_title() == "4 clusters"
+    assert ax.get_xlim()[1] > count.cutoff + count.margin
+
+
+def test_without_a_gap_the_components_are_drawn(ax):
+    path = [(i, i + 1) for i in range(60)]
+    with pytest.warns(spectra.ConvergenceWarning, match="no gap"):
+        count = spectra.egs_cluster_count(path)
+    plot.clusters(spectra.graphs.egs(path, moments=20, rng=0), count, ax)
+    assert ax.get_title() == "no gap; 1 connected component"
+    assert len(ax.lines) == 2
+    assert not plot.cutoff(count, plt.figure().subplots()).lines
+    plt.close()
+
+
+def test_heatmap_shows_small_divergences_dark_and_writes_them_down(ax):
+    D = np.array([[0, 0.01, 4], [0.01, 0, 40], [4, 40, 0]])
+    plot.heatmap(D, ["a", "b", "c"], ax)
+    shades = ax.images[0].get_array()
+    assert shades.min() == shades[0, 0] == 0
+    assert shades[0, 1] < shades[0, 2] < shades[1, 2] == 1
+    assert [text.get_text() for text in ax.texts] == ["0", "0.01", "4", "0.01", "0", "40", "4", "40", "0"]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["a", "b", "c"]
+    linear = plot.heatmap(D, log=False, values=False)
+    np.testing.assert_allclose(linear.images[0].get_array(), D / 40)
+    assert not linear.texts
+    plt.close(linear.figure)
+
+
+@pytest.mark.parametrize(("D", "words"), [([[0, 1]], "square"), ([[0, np.nan], [0, 0]], "finite"),
+                                          ([[0, -1], [0, 0]], ">= 0"), (np.zeros((0, 0)), "square")])
+def test_heatmap_refuses_what_is_no_matrix_of_divergences(ax, D, words):
+    with pytest.raises(ValueError, match=words):
+        plot.heatmap(D, ax=ax)
+    with pytest.raises(ValueError, match="a label for each"):
+        plot.heatmap(np.zeros((2, 2)), ["one"], ax)

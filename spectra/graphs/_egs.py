@@ -19,6 +19,7 @@ import scipy.sparse
 
 from spectra import _arrays
 from spectra._maxent import maxent
+from spectra._progress import track
 from spectra.graphs._matrices import adjacency, components, degrees, is_normalized_laplacian, normalized
 from spectra.krylov._chebyshev import chebyshev_moments
 from spectra.operators import LinearOperator, aslinearoperator
@@ -30,7 +31,7 @@ SUPPORT = (0.0, 2.0)
 RIDGE = 1e-8
 
 
-def egs(G, *, moments: int = 100, probes: int = 16, ridge: float = RIDGE, rng=None) -> SpectralDensity:
+def egs(G, *, moments: int = 100, probes: int = 16, ridge: float = RIDGE, rng=None, progress=False) -> SpectralDensity:
     """Entropic graph spectrum ``p = exp(-sum_k alpha_k T_k(x - 1))`` of the normalised Laplacian of a graph.
 
     p has the greatest entropy among the densities on [0, 2] with the graph's Chebyshev moments
@@ -47,8 +48,9 @@ def egs(G, *, moments: int = 100, probes: int = 16, ridge: float = RIDGE, rng=No
     probes : int
         Rademacher vectors: the noise.
     ridge : float
-        Regularisation, see `spectra.maxent`.
+        Regularisation, see `spectra.maxent`. To compare graphs, 1e-4 is better, see `divergence`.
     rng : int, Generator or None
+    progress : bool or callable
 
     Returns
     -------
@@ -80,7 +82,7 @@ def egs(G, *, moments: int = 100, probes: int = 16, ridge: float = RIDGE, rng=No
     >>> bool(np.isclose(rho.expect(lambda x: x), 1.0, atol=1e-5)), rho.components
     (True, 1)
     """
-    spectrum = Spectrum(G, moments, probes, rng)
+    spectrum = Spectrum(G, moments, probes, rng, progress)
     rho = maxent(spectrum.moments, ridge=ridge)
     rho.details = rho.details | {"components": spectrum.components}
     return rho
@@ -99,7 +101,7 @@ class Spectrum:
         Orthonormal null vectors, one for every component; none where the degrees are not known.
     """
 
-    def __init__(self, G, order: int = 100, probes: int = 16, rng=None):
+    def __init__(self, G, order: int = 100, probes: int = 16, rng=None, progress=False):
         for name, count in (("moments", order), ("probes", probes)):
             if int(count) != count or count < 1:
                 raise ValueError(f"{name} must be a positive integer, found {count!r}")
@@ -109,6 +111,7 @@ class Spectrum:
         self.null = _null_vectors(self.L, d, self.labels)
         self.order, self.probes = int(order), int(probes)
         self.generator, self.seed = _arrays.generator(rng)
+        self.progress = progress
 
     @property
     def n(self) -> int:
@@ -139,7 +142,9 @@ class Spectrum:
         The quotient uses that mu_0 is known: it is a regression on it, biased by a share 1/n at most.
         """
         before = self.operator.matvecs
-        samples = np.concatenate([chebyshev_moments(self.operator, V, self.order, SUPPORT) for V in self.blocks(4)])
+        with track(self.progress, self.probes * -(-self.order // 2), "moments") as advance:
+            samples = np.concatenate([chebyshev_moments(self.operator, V, self.order, SUPPORT, advance)
+                                      for V in self.blocks(4)])
         samples /= samples[:, :1]
         return self._estimate(samples, self.rest, self.operator.matvecs - before)
 

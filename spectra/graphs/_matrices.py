@@ -17,7 +17,6 @@ import scipy.sparse
 from scipy.sparse.csgraph import connected_components
 
 from spectra._formats import Arcs, read_graph, simple_graph
-from spectra._optional import require
 from spectra.operators import LinearOperator
 
 __all__ = ["adjacency", "components", "laplacian", "normalized_laplacian", "read"]
@@ -128,9 +127,6 @@ def read(path: str | Path, *, symmetrize: bool = False, weighted: bool = True) -
     >>> graphs.read("triangle.txt").toarray().sum(0)
     array([2., 2., 2.])
     """
-    if str(path).lower().endswith((".graphml", ".graphml.gz")):
-        networkx = require("networkx", "graphs", "reading GraphML files")
-        return adjacency(networkx.read_graphml(path), symmetrize=symmetrize, weight="weight" if weighted else None)
     return _checked(read_graph(path, symmetrize=symmetrize, weighted=weighted), path)
 
 
