@@ -1,0 +1,406 @@
+"""Which random graph a graph is like: the parameter, and the model, whose spectra are nearest to its own.
+
+With p_G the density of maximum entropy of a graph's Chebyshev moments, and q(theta) that of the mean moments of K
+graphs drawn from a model with the parameter theta,
+
+    theta^ = argmin_theta D(p_G, q(theta)),      D the symmetric relative entropy, or the distance of the moments.
+
+The K graphs hang together: one seed gives a graph for every theta (see `_random_graphs`), so D changes little where
+theta does, and a search in one dimension finds its minimum. Their scatter is also the error bar: each of the K at
+theta^ pulls the answer by its own slope dD/dtheta over the mean curvature of D, as any graph of the model would.
+
+Reference: thesis, 3.6.1, 3.6.2 and Table 3.1, where the graph at each theta is a new one and the search a grid.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse
+from scipy.optimize import minimize_scalar
+from scipy.special import stdtr
+
+from spectra import _arrays
+from spectra._maxent import maxent
+from spectra.graphs._divergence import divergence
+from spectra.graphs._egs import SUPPORT, Spectrum
+from spectra.graphs._matrices import adjacency, normalized
+from spectra.graphs._random_graphs import barabasi_albert, erdos_renyi, watts_strogatz
+from spectra.results import ConvergenceWarning, Estimate
+
+__all__ = ["classify", "fit_model"]
+
+ORDER = 10  # more moments see single eigenvalues, in which two graphs of one model differ
+RIDGE = 1e-6
+EXACT = 400  # nodes up to which eigenvalues are computed
+PRODUCTS = 1 << 22  # nodes times probes, beyond
+TYPICAL = 0.05  # share of a model's own graphs that are farther from it than a graph that it may have drawn
+DISTANCES = ("symmetric-kl", "moments")
+
+
+def fit_model(G, model: str = "er", *, distance: str = "symmetric-kl", moments: int = ORDER, draws: int | None = None,
+              probes: int | None = None, ridge: float = RIDGE, rng=None) -> Estimate:
+    """Parameter of a random-graph model whose graphs have a spectrum like that of G.
+
+    ``argmin_theta D(p_G, q(theta))``, with p_G the entropic spectrum of G, and q(theta) that of the mean moments of
+    graphs drawn from the model with parameter theta and as many nodes.
+
+    Parameters
+    ----------
+    G : graph
+        Anything `adjacency` accepts, without weights, with at least 4 nodes and one edge.
+    model : {"er", "ws", "ba"}
+        Erdos and Renyi: the probability p of an edge. Watts and Strogatz: the probability p that an edge of the ring is
+        moved; every node of the ring has as many neighbours as the even number next to the mean degree of G. Barabasi
+        and Albert: the number r of edges that a new node brings.
+    distance : {"symmetric-kl", "moments"}
+        D: a divergence of the densities, or the Euclidean distance of the Chebyshev moments, which is about as good and
+        needs no density.
+    moments : int
+        Chebyshev moments.
+    draws : int, optional
+        Graphs that are drawn at each theta; default 16, fewer beyond 4096 nodes. They add a share ``1/draws`` to the
+        variance of the answer, and their scatter is its error bar.
+    probes : int, optional
+        Rademacher vectors for the moments of a graph; default: none up to 400 nodes, where eigenvalues are computed,
+        and beyond ``2^22 / n``, between 4 and 64.
+    ridge : float
+        Regularisation of the densities, see `spectra.maxent`.
+    rng : int, Generator or None
+
+    Returns
+    -------
+    Estimate
+        The parameter. `stderr` is its standard deviation over graphs of the model, draws and probes included, to first
+        order; for r, rounding to an integer included. It does not know whether G is of the model at all: for that see
+        `typical`. Details: `model`; `divergence`, the least D; `typical`, the share of graphs of the fitted model that
+        are as far from it as G or farther (1/draws at least); `neighbours` (of the ring); `at_limit`, whether the
+        parameter is at an end of its range; `nodes`, `order`, `ridge`, `draws`, `evaluations` (of D).
+
+    Raises
+    ------
+    ValueError
+        For an unknown model or distance, weights, too small a graph, and as `adjacency`.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If D does not depend on the parameter beyond its noise: the spectrum does not tell it.
+
+    Notes
+    -----
+    About 20 evaluations of D, for each of which `draws` graphs are drawn and measured: 0.1 to 1 s up to 150 nodes. D
+    itself depends on the number of moments and on the ridge. For "er" and "ba" the number of edges tells the parameter
+    as well or better; the spectrum tells it to who has nothing else. Source: thesis, 3.6.1, Table 3.1a.
+
+    Examples
+    --------
+    >>> import networkx, spectra
+    >>> G = networkx.gnp_random_graph(60, 0.3, seed=0)
+    >>> p = spectra.graphs.fit_model(G, "er", rng=0)
+    >>> abs(p.value - 0.3) < 0.05, p.typical > 0.05
+    (True, True)
+    """
+    W = _simple(G)
+    if model not in MODELS:
+        raise ValueError(f"model must be one of {list(MODELS)}, found {model!r}")
+    measure = Measure(W.shape[0], distance, moments, probes, ridge)
+    generator, seed = _arrays.generator(rng)
+    target = measure.picture(measure.moments(W, generator.integers(1 << 62)))
+    return _fit(W, target, model, measure, _count(draws, W.shape[0]), generator, seed)
+
+
+class Classification(NamedTuple):
+    """The random-graph model that is nearest to a graph, and how sure that is."""
+
+    model: str
+    """The nearest."""
+    margin: float
+    """Least divergence of the second over that of the nearest; 1 is a tie."""
+    plausible: tuple[str, ...]
+    """Models that draw such graphs: one is clear, several cannot be told apart, none says that G is of another kind."""
+    divergences: Mapping[str, float]
+    """The least divergence of every model."""
+    fits: Mapping[str, Estimate]
+    """What `fit_model` found for every model."""
+
+
+def classify(G, *, models: tuple[str, ...] = ("er", "ws", "ba"), match_edges: bool = True,
+             distance: str = "symmetric-kl", moments: int = ORDER, draws: int | None = None, probes: int | None = None,
+             ridge: float = RIDGE, rng=None) -> Classification:
+    """Random-graph model whose spectra are nearest to that of G, each with its best parameter.
+
+    Parameters
+    ----------
+    G, distance, moments, draws, probes, ridge, rng
+        See `fit_model`; G is measured once, and all models with the same settings.
+    models : tuple of str
+        Those to choose from.
+
+    Returns
+    -------
+    Classification
+        A tuple with names: `model`, `margin`, `plausible`, `divergences`, `fits`. A model is plausible if more than one
+        in twenty of its own graphs, at its best parameter, is as far from it as G is.
+
+    Raises
+    ------
+    ValueError
+        As `fit_model`.
+
+    Notes
+    -----
+    Three times the work of `fit_model`. The models overlap: rings with all edges moved are close to graphs of Erdos and
+    Renyi, and the denser a graph, the less its spectrum tells. Source: thesis, 3.6.2, Table 3.1b.
+
+    Examples
+    --------
+    >>> import networkx, spectra
+    >>> G = networkx.barabasi_albert_graph(100, 3, seed=0)
+    >>> found = spectra.graphs.classify(G, rng=0)
+    >>> found.model, found.margin > 2
+    ('ba', True)
+    """
+    W = _simple(G)
+    if unknown := [model for model in models if model not in MODELS]:
+        raise ValueError(f"models must be among {list(MODELS)}, found {unknown}")
+    measure = Measure(W.shape[0], distance, moments, probes, ridge)
+    generator, seed = _arrays.generator(rng)
+    target = measure.picture(measure.moments(W, generator.integers(1 << 62)))
+    count = _count(draws, W.shape[0])
+    fits = {model: _fit(W, target, model, measure, count, generator, seed, match_edges) for model in models}
+    divergences = {model: fit.divergence for model, fit in fits.items()}
+    typical = {model: fit.typical for model, fit in fits.items()}
+    plausible = tuple(sorted((model for model in models if typical[model] > TYPICAL), key=typical.get, reverse=True))
+    best = plausible[0] if plausible else min(models, key=divergences.get)
+    others = [divergences[model] for model in models if model != best]
+    margin = min(others, default=np.inf) / max(divergences[best], 1e-300)
+    return Classification(best, float(margin), plausible, divergences, fits)
+
+
+def _simple(G) -> scipy.sparse.csr_array:
+    """Adjacency matrix of a graph that a model could have drawn."""
+    W = adjacency(G)
+    if W.shape[0] < 4 or not W.nnz:
+        raise ValueError(f"a model needs a graph with at least 4 nodes and one edge, found {W.shape[0]} nodes and "
+                         f"{W.nnz // 2} edges; their spectra hardly differ")
+    if np.any(W.data != 1):
+        raise ValueError(f"random-graph models have no weights, found some between {W.data.min():.3g} and "
+                         f"{W.data.max():.3g}; drop them: graphs.adjacency(G, weight=None)")
+    return W
+
+
+def _count(draws: int | None, n: int) -> int:
+    draws = int(np.clip((1 << 16) // n, 4, 16)) if draws is None else draws
+    if int(draws) != draws or draws < 2:
+        raise ValueError(f"draws must be an integer of at least 2, to have a scatter, found {draws!r}")
+    return int(draws)
+
+
+# A graph's moments, what stands for it in a comparison, and the comparison
+
+
+class Measure:
+    """How graphs of n nodes are compared; counts the products that this takes."""
+
+    def __init__(self, n: int, distance: str, order: int, probes: int | None, ridge: float):
+        if distance not in DISTANCES:
+            raise ValueError(f"distance must be one of {list(DISTANCES)}, found {distance!r}")
+        for name, count in (("moments", order), ("probes", 1 if probes is None else probes)):
+            if int(count) != count or count < 1:
+                raise ValueError(f"{name} must be a positive integer, found {count!r}")
+        self.n, self.distance, self.order, self.ridge = n, distance, int(order), ridge
+        self.probes = int(np.clip(PRODUCTS // n, 4, 64)) if probes is None and n > EXACT else probes
+        self.matvecs = 0
+
+    def moments(self, W, seed) -> np.ndarray:
+        """Chebyshev moments of the normalised Laplacian."""
+        if self.probes is None:
+            angles = np.arccos(np.clip(np.linalg.eigvalsh(normalized(W).toarray()) - 1, -1, 1))
+            return np.cos(np.arange(self.order + 1)[:, None] * angles).mean(1)
+        found = Spectrum(normalized(W), self.order, self.probes, int(seed)).moments
+        self.matvecs += found.matvecs
+        return found.value
+
+    def picture(self, mu):
+        """What is compared: the density that has the moments, or the moments themselves."""
+        if self.distance == "moments":
+            return mu
+        with warnings.catch_warnings():  # of residuals: the same ridge for all densities makes them comparable
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return maxent(mu, SUPPORT, ridge=self.ridge)
+
+    def between(self, p, q) -> float:
+        """D of two pictures."""
+        return float(np.sum((p - q) ** 2)) if self.distance == "moments" else divergence(p, q, kind=self.distance).value
+
+
+# The models
+
+
+class Family(NamedTuple):
+    """Graphs of one model with as many nodes as a given graph."""
+
+    draw: Callable[[float, int], tuple[np.ndarray, np.ndarray]]  # edges from parameter and seed
+    grid: list[float]  # parameters to start from, ascending
+    limits: tuple[float, float]
+    whole: bool  # parameters are integers
+    matched: tuple[float, float] | None  # the parameter that the number of edges tells, if it does, and its error
+    details: dict[str, Any]
+
+
+def _erdos_renyi(n, edges) -> Family:
+    pairs = n * (n - 1) / 2
+    share, limits = edges / pairs, (0.1 / pairs, 1.0)
+    grid = np.clip(share * 2.0 ** np.arange(-3, 4), *limits)
+    return Family(lambda p, seed: erdos_renyi(n, p, seed), np.unique(grid).tolist(), limits, False,
+                  (share, np.sqrt(share * (1 - share) / pairs)), {})
+
+
+def _watts_strogatz(n, edges) -> Family:
+    neighbours = int(np.clip(2 * round(edges / n), 2, n - 1))
+    grid = [0.0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0]
+    return Family(lambda p, seed: watts_strogatz(n, p, seed, neighbours), grid, (0.0, 1.0), False,
+                  None, {"neighbours": neighbours})
+
+
+def _barabasi_albert(n, edges) -> Family:
+    likely = (n - np.sqrt(max(n * n - 4 * edges, 0.0))) / 2  # has r (n - r) edges
+    grid = np.clip(np.round(likely * 1.6 ** np.arange(-3, 4)), 1, n - 1)
+    return Family(lambda r, seed: barabasi_albert(n, int(r), seed), np.unique(grid).tolist(), (1, n - 1), True,
+                  (int(np.clip(round(likely), 1, n - 1)), 0.0), {})
+
+
+MODELS = {"er": _erdos_renyi, "ws": _watts_strogatz, "ba": _barabasi_albert}
+
+
+class Curve:
+    """The pictures of a family by parameter. The same seeds serve all parameters, and nothing is computed twice."""
+
+    def __init__(self, family: Family, measure: Measure, seeds):
+        self.family, self.measure, self.seeds = family, measure, seeds
+        self._moments: dict[float, list[np.ndarray]] = {}
+        self._pictures: dict[tuple[float, int], Any] = {}
+
+    def members(self, theta: float, count: int) -> list[np.ndarray]:
+        """Moments of the graphs that were drawn."""
+        known = self._moments.setdefault(theta, [])
+        for seed, probe_seed in self.seeds[len(known) : count]:
+            known.append(self.measure.moments(_matrix(self.measure.n, *self.family.draw(theta, seed)), probe_seed))
+        return known[:count]
+
+    def at(self, theta: float, count: int | None = None):
+        """The picture of the mean moments."""
+        key = theta, count or len(self.seeds)
+        if key not in self._pictures:
+            self._pictures[key] = self.measure.picture(np.mean(self.members(*key), axis=0))
+        return self._pictures[key]
+
+
+def _matrix(n, rows, columns) -> scipy.sparse.csr_array:
+    ends = np.concatenate([rows, columns]), np.concatenate([columns, rows])
+    return scipy.sparse.csr_array((np.ones(len(ends[0])), ends), shape=(n, n))
+
+
+# The search, and the error bar
+
+
+def _fit(W, target, model, measure, draws, generator, seed, match_edges=False) -> Estimate:
+    before, family = measure.matvecs, MODELS[model](W.shape[0], W.nnz // 2)
+    curve = Curve(family, measure, generator.integers(1 << 62, size=(draws, 2)))
+    matched = family.matched if match_edges else None
+    theta = matched[0] if matched else _nearest(curve, target)
+    divergence_there = measure.between(target, curve.at(theta))
+    stderr, own = _scatter(curve, theta)
+    if not np.isfinite(stderr) and not matched:
+        warnings.warn(f"the spectrum does not tell the parameter of {model!r}: around {theta:.4g} the divergence has "
+                      "no minimum beyond its noise; take more moments, or another model", ConvergenceWarning, stacklevel=3)
+    details = {"model": model, "divergence": divergence_there, "typical": _typical(divergence_there, own),
+               "at_limit": theta in family.limits, "nodes": W.shape[0], "order": measure.order, "ridge": measure.ridge,
+               "draws": draws, "evaluations": len(curve._pictures)} | family.details
+    return Estimate(int(theta) if family.whole else float(theta), matched[1] if matched else stderr, None,
+                    measure.matvecs - before, draws, seed, "edges" if matched else measure.distance, details)
+
+
+def _nearest(curve: Curve, target) -> float:
+    """The parameter of least D: around the best point of a grid with a quarter of the draws, then with all."""
+    family, few = curve.family, max(len(curve.seeds) // 4, 2)
+    grid = family.grid
+    values = [curve.measure.between(target, curve.at(theta, few)) for theta in grid]
+    while (end := _open_end(grid, values, family.limits)) is not None:
+        at = 0 if end < grid[0] else len(grid)
+        grid, values = [*grid], [*values]
+        grid.insert(at, end)
+        values.insert(at, curve.measure.between(target, curve.at(end, few)))
+    best = int(np.argmin(values))
+    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    return (_whole if family.whole else _between)(lambda x: curve.measure.between(target, curve.at(x)), low, high)
+
+
+def _open_end(grid, values, limits) -> float | None:
+    """A parameter twice as far out, if the best is the last of the grid on that side."""
+    best = int(np.argmin(values))
+    if best == 0 and grid[0] > limits[0]:
+        return max(grid[0] // 2 if isinstance(limits[0], int) else grid[0] / 2, limits[0])
+    if best == len(grid) - 1 and grid[-1] < limits[1]:
+        return min(2 * grid[-1], limits[1])
+    return None
+
+
+def _between(f, low, high) -> float:
+    found = minimize_scalar(f, bounds=(low, high), method="bounded", options={"xatol": (high - low) / 500})
+    return min((float(found.x), low, high), key=f)
+
+
+def _whole(f, low, high) -> float:
+    """Halves the gaps on both sides of the best integer until there are none."""
+    values = {x: f(x) for x in {low, high, (low + high) // 2}}
+    while True:
+        best = min(values, key=values.__getitem__)
+        below, above = (max((x for x in values if x < best), default=best),
+                        min((x for x in values if x > best), default=best))
+        fresh = {(below + best) // 2, (best + above + 1) // 2} - values.keys()
+        if not fresh:
+            return best
+        values |= {x: f(x) for x in fresh}
+
+
+def _scatter(curve: Curve, theta: float) -> tuple[float, np.ndarray]:
+    """Error bar, and D of every graph that was drawn from the parameter that would be best for it.
+
+    From the slopes of D, each graph of the model taking the part of the target.
+
+    To second order a target moves the minimum by its slope over the mean curvature, and gains slope²/(2 curvature) by
+    that. Differences are taken over about the error bar itself: nearer, D is all noise; farther, it is no parabola.
+    """
+    count, whole, (lo, hi) = len(curve.seeds), curve.family.whole, curve.family.limits
+    members = [curve.measure.picture(mu) for mu in curve.members(theta, count)]
+    least, most = (1, (hi - lo) // 2) if whole else (1e-4 * (hi - lo), (hi - lo) / 2)
+    step, stderr, gain = 0.05 * (theta or 1.0), np.inf, 0.0
+    for _ in range(3):
+        step = float(np.clip(round(step) if whole else step, least, most))
+        centre = float(np.clip(theta, lo + step, hi - step))
+        left, here, right = (np.array([curve.measure.between(p, curve.at(x)) for p in members])
+                             for x in (centre - step, centre, centre + step))
+        slopes, curvature = (right - left) / (2 * step), np.mean(right - 2 * here + left) / step**2
+        if curvature <= 0:
+            step *= 3
+            continue
+        stderr = np.std(slopes, ddof=1) / curvature * np.sqrt(1 + 1 / count)
+        gain = slopes**2 / (2 * curvature)
+        step = np.clip(1.5 * stderr, step / 10, 10 * step)
+    own = np.array([curve.measure.between(p, curve.at(theta)) for p in members])
+    rounding = np.sqrt(1 / 12) if whole else 0.0
+    # A graph is nearer to a mean that it is part of than to the mean of others: variances (1 -+ 1/count).
+    return float(np.hypot(stderr, rounding)), np.maximum(own - gain, own / 10) * (count + 1) / (count - 1)
+
+
+def _typical(distance: float, own: np.ndarray) -> float:
+    """Share of the model's graphs at least so far: Student's t for the logarithms of their distances."""
+    logs = np.log(np.maximum(own, 1e-300))
+    spread = np.std(logs, ddof=1) * np.sqrt(1 + 1 / len(own))
+    deviation = np.log(max(distance, 1e-300)) - logs.mean()
+    return float(stdtr(len(own) - 1, -deviation / spread)) if spread else float(deviation <= 0)
