@@ -1,11 +1,12 @@
 """Log-determinants of kernel matrices at a budget below n, beside the peers at as many products, in one run.
 
-    python benchmarks/logdet_accuracy.py --n 4000 --products 1500 --seeds 20 --peers .peers/bin/python
+    python benchmarks/logdet_accuracy.py --n 4000 --products 1500 --seeds 20 --peers .peers/bin/python --peer-seeds 2
 
-A seed draws the inputs of the kernel and, separately, the probes. The truth is a Cholesky factorisation. The peers run
-in an environment of their own (`benchmarks/peers.sh` makes it): imate's SLQ and linear_operator's, with and without its
-pivoted-Cholesky preconditioner, as 30 steps x (products / 30) probes; without --peers they are left out. Writes the
-rows as JSON after every matrix; started again, it measures what is missing there.
+A cell is a kernel, a noise and a length-scale; a seed draws the inputs of the kernel and, separately, the probes. The
+truth is a Cholesky factorisation. Ours is told that no eigenvalue lies below the noise, as a kernel operator knows. The
+peers run in an environment of their own (`benchmarks/peers.sh` makes it): imate's SLQ and linear_operator's, with and
+without its pivoted-Cholesky preconditioner, as 30 steps x (products / 30) probes; without --peers they are left out.
+Writes the rows as JSON after every matrix; started again, it measures what is missing there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 import warnings
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -34,27 +36,37 @@ from _report import save, table  # noqa: E402
 
 STEPS = 30  # of the peers
 OURS = "spectra stochastic"
+PLAIN = "spectra, not preconditioned"
+CELLS = [  # kernel, noise, length-scale: condition numbers from 1e2 to 1e11
+    ("rbf", 1e-2, 0.05), ("rbf", 1e-2, 0.15), ("rbf", 1e-2, 0.45), ("rbf", 1e-2, 0.85),
+    ("rbf", 1e-5, 0.15), ("rbf", 1e-5, 0.45),
+    ("rbf", 1e-8, 0.15), ("rbf", 1e-8, 0.35), ("rbf", 1e-8, 0.85),
+    ("matern-3/2", 1e-2, 0.15), ("matern-3/2", 1e-2, 0.45), ("matern-3/2", 1e-5, 0.45),
+    ("matern-3/2", 1e-8, 0.15), ("matern-3/2", 1e-8, 0.85),
+]
 
 
 def exact(K):
     """Log-determinant and condition number, from one Cholesky factorisation."""
-    factor = cholesky(K, lower=True)
+    factor = cholesky(K, lower=True, check_finite=False)
     inverse = LinearOperator(K.shape, matvec=lambda v: cho_solve((factor, True), v, check_finite=False), dtype=float)
-    largest, smallest = (eigsh(A, 1, tol=1e-3, return_eigenvectors=False)[0] for A in (K, inverse))
+    largest, smallest = (eigsh(A, 1, tol=1e-2, return_eigenvectors=False)[0] for A in (K, inverse))
     return 2 * float(np.sum(np.log(np.diag(factor)))), float(largest * smallest)
 
 
-def ours(K, truth, products, rng):
+def ours(K, noise, truth, products, rng, preconditioner):
     start = time.perf_counter()
+    A = spectra.aslinearoperator(K)
+    A.lower_bound = noise
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        estimate = spectra.logdet(K, method="stochastic", matvecs=products, rng=rng)
+        estimate = spectra.logdet(A, method="stochastic", matvecs=products, rng=rng, preconditioner=preconditioner)
     low, high = estimate.interval()
     return {"value": estimate.value, "error": (estimate.value - truth) / abs(truth), "products": estimate.matvecs,
             "covers": bool(low <= truth <= high), "interval": [low, high], "stderr": float(estimate.stderr),
             "bias": list(estimate.bias or ()), "probes": estimate.probes, "steps": estimate.steps,
-            "method": estimate.method, "warnings": [str(w.message) for w in caught],
-            "seconds": time.perf_counter() - start}
+            "rank": estimate.details.get("rank", 0), "method": estimate.method,
+            "warnings": [str(w.message) for w in caught], "seconds": time.perf_counter() - start}
 
 
 def peers(python, K, noise, truth, products, rng):
@@ -72,60 +84,83 @@ def peers(python, K, noise, truth, products, rng):
 
 def complete(row, options):
     """The row with whatever is missing measured."""
-    K = kernel_matrix(options.n, row["lengthscale"], row["seed"], options.noise, options.kernel)
-    rng, found = probe_seed(row["seed"]), row.get("methods", {})
+    wanted = {OURS: "auto"} | ({PLAIN: "none"} if row["seed"] < options.plain_seeds else {})
+    found, with_peers = row.get("methods", {}), options.peers and row["seed"] < options.peer_seeds
+    if not set(wanted) - set(found) and not (with_peers and "peers" not in row):
+        return row
+    K = kernel_matrix(options.n, row["lengthscale"], row["seed"], row["noise"], row["kernel"])
+    rng = probe_seed(row["seed"])
     if "truth" not in row:
         row["truth"], row["condition"] = exact(K)
-    if OURS not in found:
-        found[OURS] = ours(K, row["truth"], options.products, rng)
-    if options.peers and "peers" not in row:
-        answers = peers(options.peers, K, options.noise, row["truth"], options.products, rng)
+    for name, preconditioner in wanted.items():
+        if name not in found:
+            found[name] = ours(K, row["noise"], row["truth"], options.products, rng, preconditioner)
+    if with_peers and "peers" not in row:
+        answers = peers(options.peers, K, row["noise"], row["truth"], options.products, rng)
         found |= answers["methods"]
         row["peers"] = answers["versions"]
     return row | {"methods": found}
 
 
+def cell(row):
+    return row["kernel"], row["noise"], row["lengthscale"]
+
+
 def summary(rows):
-    """One row a length-scale and method: median error, how often the interval held, median products."""
+    """One row a cell and method: median error, how often the interval held, median products."""
     found = []
-    for lengthscale in sorted({row["lengthscale"] for row in rows}):
-        here = [row for row in rows if row["lengthscale"] == lengthscale]
-        for name in here[0]["methods"]:
+    for where in sorted({cell(row) for row in rows}, reverse=True):
+        here = [row for row in rows if cell(row) == where]
+        for name in dict.fromkeys(name for row in here for name in row["methods"]):
             runs = [row["methods"][name] for row in here if name in row["methods"]]
             errors = [abs(run["error"]) for run in runs if run["error"] is not None]
             bars = [run["covers"] for run in runs if "covers" in run]
             found.append({
-                "lengthscale": lengthscale, "condition": statistics.median(row["condition"] for row in here),
+                "kernel": where[0], "noise": where[1], "l": where[2],
+                "condition": statistics.median(row["condition"] for row in here),
                 "method": name, "median error": statistics.median(errors) if errors else None,
                 "largest error": max(errors, default=None), "held": f"{sum(bars)} of {len(bars)}" if bars else None,
                 "products": int(statistics.median(run["products"] for run in runs)), "runs": len(runs)})
     return found
 
 
-def main():
+def chosen_cells(options):
+    every = list(product(options.kernel, options.noise, options.lengthscales)) if options.lengthscales else CELLS
+    return every if not options.cells else [every[i] for i in options.cells]
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=4000)
     parser.add_argument("--products", type=int, default=1500)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--lengthscales", type=float, nargs="+", default=[0.15, 0.35, 0.85])
-    parser.add_argument("--noise", type=float, default=1e-8)
-    parser.add_argument("--kernel", choices=sorted(KERNELS), default="rbf")
+    parser.add_argument("--lengthscales", type=float, nargs="+", help="a grid of cells of your own")
+    parser.add_argument("--noise", type=float, nargs="+", default=[1e-8])
+    parser.add_argument("--kernel", choices=sorted(KERNELS), nargs="+", default=["rbf"])
+    parser.add_argument("--cells", type=int, nargs="+", help="only these, by their place in the list")
+    parser.add_argument("--plain-seeds", type=int, default=0, help="seeds that are also run without preconditioner")
     parser.add_argument("--peers", help="Python of the environment that benchmarks/peers.sh made")
+    parser.add_argument("--peer-seeds", type=int, default=20)
     parser.add_argument("--json", type=Path, default=Path("logdet-accuracy.json"))
+    return parser
+
+
+def main():
+    parser = arguments()
     options = parser.parse_args()
-    setting = {name: getattr(options, name) for name in ("n", "products", "noise", "kernel")}
+    setting = {name: getattr(options, name) for name in ("n", "products")}
     rows = {}
     if options.json.exists():
         before = json.loads(options.json.read_text())
         if before["setting"] != setting:
             parser.error(f"{options.json} holds another setting, {before['setting']}; name another file")
-        rows = {(row["lengthscale"], row["seed"]): row for row in before["rows"]}
+        rows = {(*cell(row), row["seed"]): row for row in before["rows"]}
     for seed in range(options.seeds):
-        for lengthscale in options.lengthscales:
-            row = rows.get((lengthscale, seed), {"lengthscale": lengthscale, "seed": seed})
-            rows[lengthscale, seed] = row = complete(row, options)
+        for where in chosen_cells(options):
+            blank = dict(zip(("kernel", "noise", "lengthscale"), where, strict=True)) | {"seed": seed}
+            rows[*where, seed] = row = complete(rows.get((*where, seed), blank), options)
             save(options.json, {"setting": setting, "rows": list(rows.values())})
-            print(f"l={lengthscale:<5g} seed {seed:2d}  held={row['methods'][OURS]['covers']!s:5s}  "
+            print(f"{where} seed {seed:2d}  held={row['methods'][OURS]['covers']!s:5s}  "
                   + "  ".join(f"{name} {run['error']:+.1e}" for name, run in row["methods"].items()
                               if run["error"] is not None), flush=True)
     found = summary(list(rows.values()))

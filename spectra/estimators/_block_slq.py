@@ -13,7 +13,6 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import eigh
 
-from spectra import _arrays
 from spectra._controls import Control, halves, power_controls
 from spectra.estimators._problem import Problem
 from spectra.estimators._slq import coarse_depths
@@ -75,14 +74,14 @@ class BlockQuadrature:
         run, problem = self.run, self.problem
         origin = {"method": self.name, "matvecs": matvecs, "seed": problem.seed,
                   "details": {"steps": self.steps, "degree": 2 * self.steps - 1,
-                              "precision": _arrays.eps(problem.A.dtype)}}
+                              "precision": problem.precision}}
         T, R = run.T, run.R
         if run.dimension == problem.n:
             return SpectralDensity(np.linalg.eigvalsh(T), np.ones(problem.n), problem.n, complete=True, **origin)
         nodes, vectors = eigh(T, driver="evd", check_finite=False)
         rule = nodes[None], np.abs(R.conj().T @ vectors[: len(R)]) ** 2
-        require_inside(rule[0], problem.support, _arrays.eps(problem.A.dtype))
-        end = safe_end(problem.end, rule[0], _arrays.eps(problem.A.dtype))
+        require_inside(rule[0], problem.support, problem.precision)
+        end = safe_end(problem.end, rule[0], problem.precision)
         sums = problem.sums[: self.steps]
         variates = power_controls(*_normalised(rule), sums, problem.n)
         if controls and R.shape[1] >= _FEWEST_TO_DEFLATE:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import NamedTuple
+
 import numpy as np
 
 from spectra import _arrays
-from spectra.estimators._budget import budget
+from spectra.estimators._budget import Budget, budget
 from spectra.estimators._exact import not_definite
-from spectra.estimators._preconditioners import unit_diagonal
-from spectra.estimators._problem import Problem
+from spectra.estimators._preconditioners import NAMED, worth_pivoting, unit_diagonal
+from spectra.estimators._problem import Problem, interval
 from spectra.estimators._sum import admitted, chosen, estimate_sum
 from spectra.krylov._bounds import spectral_bounds
 from spectra.krylov._chebyshev import OutsideSupport
 from spectra.krylov._lanczos import LanczosRun
 from spectra.krylov._quadrature import gauss
+from spectra.operators import LinearOperator
 from spectra.results import Estimate, NotFinite
 
 
@@ -38,12 +44,14 @@ def logdet(A, *, method: str = "auto", matvecs: int | None = None, probes: int |
         Fix the shape of the run instead.
     rtol : float, optional
         Ask for a relative tolerance at 95 %, bias included; `matvecs` is then the cap, by default 20,000.
-    preconditioner : object with `congruence(A)` and `logdet`, or "none"
-        A matrix P near A: ``log det A = log det P + tr log(P^-1/2 A P^-1/2)``. Default: scaling to unit diagonal
-        (`Jacobi`) where the diagonal is stored and not constant; "none" takes A as it is.
+    preconditioner : object with `congruence(A)` and `logdet`, or a name, optional
+        A matrix P near A: ``log det A = log det P + tr log(P^-1/2 A P^-1/2)``. By name: "pivoted-cholesky" (takes
+        columns of A, no products), "nystrom" (takes a third of the products), "jacobi" (scaling to unit diagonal),
+        "none", and "auto", the default: pivoted Cholesky for method "stochastic" where A knows its columns and is not
+        sparse; else scaling where the diagonal is stored and not constant.
     support : (lo, hi), optional
-        Interval that holds the spectrum (of the preconditioned operator, if one is given). A positive lower end closes
-        the bias bracket by Gauss-Radau quadrature.
+        Interval that holds the spectrum: of A, or of the preconditioned operator if an object is given. A positive
+        lower end closes the bias bracket by Gauss-Radau quadrature, as `lower_bound` of the operator does.
     rng : int, Generator or None
     memory : int, optional
         Bytes for blocks of vectors, bases and formed matrices; default 1 GiB.
@@ -69,7 +77,9 @@ def logdet(A, *, method: str = "auto", matvecs: int | None = None, probes: int |
     Notes
     -----
     Gauss quadrature of log errs upwards, so the bias bracket of the Lanczos methods is one-sided where a lower end of
-    the spectrum is known. At condition numbers beyond 1e6 bias dominates: give many steps or a preconditioner.
+    the spectrum is known: say it by `support` or by the operator's `lower_bound`. Details: `preconditioner` (its name)
+    and `rank`. A pivoted Cholesky preconditioner of r pivots takes r columns of A, 2 n r^2 operations and memory for
+    2 n r numbers beside the basis; r is at most the number of products, and n / 3.
     Ubaru, Chen and Saad, SIMAX 38 (2017), doi 10.1137/16M1104974; thesis 2.6.
 
     Examples
@@ -80,18 +90,18 @@ def logdet(A, *, method: str = "auto", matvecs: int | None = None, probes: int |
     (3.0, 'exact')
     """
     op, allowed = admitted(A, "logdet", method, budget(matvecs, probes, steps, rtol), check)
-    method = chosen(op, np.log, method, allowed, memory)
+    method, rng = chosen(op, np.log, method, allowed, memory), _seeded(rng)
     if method == "exact":
         return estimate_sum(Problem(op, rng, None, memory), np.log, method, allowed, 0.0, progress, "logdet")
-    op, offset = _preconditioned(op, preconditioner, support)
-    problem = Problem(op, rng, support, memory)
-    if method in _ON_SUPPORT and support is None:
+    left, allowed = _preconditioned(op, preconditioner, support, method, allowed, rng, memory)
+    op, problem = left.op, Problem(left.op, rng, left.support, memory)
+    if method in _ON_SUPPORT and left.support is None:
         before = op.matvecs
         allowed.less(_FOR_BOUNDS + _LOOK, "may be needed to find the ends of the spectrum (support= spares them)")
         problem.support = _positive_support(problem)
         allowed = allowed.less(op.matvecs - before, "found the ends of the spectrum")
     try:
-        estimate = estimate_sum(problem, np.log, method, allowed, offset, progress, "logdet")
+        estimate = estimate_sum(problem, np.log, method, allowed, left.offset, progress, "logdet")
     except NotFinite as error:
         raise not_definite(f"Lanczos found a Ritz value of {error.where:.4g}") from None
     except OutsideSupport as error:
@@ -99,8 +109,8 @@ def logdet(A, *, method: str = "auto", matvecs: int | None = None, probes: int |
             raise
         raise not_definite(f"an eigenvalue lies outside [{problem.support[0]:.4g}, {problem.support[1]:.4g}], which "
                            "holds the spectrum if none is negative") from error
-    _require_regular(estimate, op.dtype)
-    return estimate
+    _require_regular(estimate, problem.precision)
+    return replace(estimate, details=dict(estimate.details) | dict(left.details))
 
 
 _LOOK = 20  # steps that look for an eigenvalue that is not positive
@@ -124,22 +134,62 @@ def _positive_support(problem):
     return (lo, hi) if hi - lo > 1e-6 * hi else (hi / 2, 2 * hi)
 
 
-def _preconditioned(op, preconditioner, support):
+def _seeded(rng):
+    """`rng` as one seed for the preconditioner and the probes; a generator on a device stays what it is."""
+    on_device = type(rng).__module__.split(".")[0] in ("torch", "cupy")
+    return rng if on_device else _arrays.generator(rng)[1]
+
+
+class _Left(NamedTuple):
     """The operator whose log-determinant is left to find, and what is known of the answer."""
-    if isinstance(preconditioner, str):
-        if preconditioner != "none":
-            raise ValueError(f"preconditioner must be an object with congruence(A) and logdet, 'none' or None, found "
-                             f"{preconditioner!r}")
-        return op, 0.0
-    if preconditioner is None:
-        preconditioner = unit_diagonal(op) if support is None else None
-    if preconditioner is None:
-        return op, 0.0
-    return preconditioner.congruence(op), preconditioner.logdet
+
+    op: LinearOperator
+    offset: float = 0.0
+    support: tuple[float, float] | None = None
+    details: Mapping = MappingProxyType({})
 
 
-def _require_regular(estimate, dtype):
+def _preconditioned(op, preconditioner, support, method, allowed: Budget, rng, memory) -> tuple[_Left, Budget]:
+    """What is left after preconditioning, and of the budget; `support` is that of A where P is chosen here."""
+    name = "auto" if preconditioner is None else preconditioner
+    if not isinstance(name, str):
+        return _Left(name.congruence(op), name.logdet, support, _origin(name)), allowed
+    if name not in ("auto", "none", *NAMED):
+        raise ValueError(f"preconditioner must be an object with congruence(A) and logdet, or one of 'auto', 'none', "
+                         f"{', '.join(map(repr, NAMED))}, found {preconditioner!r}")
+    if name == "auto":
+        name = "pivoted-cholesky" if method == "stochastic" and worth_pivoting(op) else "scaling"
+    if name == "scaling":
+        P = unit_diagonal(op) if support is None else None
+    else:
+        P = None if name == "none" else _built(name, _bounded(op, support), allowed, rng, memory)
+    if P is None:
+        return _Left(op, support=support), allowed
+    spent = getattr(P, "matvecs", 0)
+    allowed = allowed.less(spent, "the preconditioner took") if spent else allowed
+    return _Left(P.congruence(getattr(P, "operator", op)), P.logdet, None, _origin(P)), allowed
+
+
+def _built(name, op, allowed, rng, memory):
+    return NAMED[name](op, allowed.nominal, int(memory or _arrays.MEMORY), rng)
+
+
+def _bounded(op, support):
+    """A with the lower end of its support known; the caller's operator stays as it is."""
+    if support is None:
+        return op
+    lo, _ = interval(support)
+    bounded = op.shift(0.0)
+    bounded.lower_bound = max(lo, -np.inf if op.lower_bound is None else op.lower_bound)
+    return bounded
+
+
+def _origin(P) -> dict:
+    return {"preconditioner": getattr(P, "name", type(P).__name__), "rank": getattr(P, "rank", 0)}
+
+
+def _require_regular(estimate, precision):
     smallest, largest = (estimate.details.get(name) for name in ("smallest", "largest"))
-    if smallest is not None and smallest <= 4 * np.finfo(dtype).eps * largest:
+    if smallest is not None and smallest <= 4 * precision * largest:
         raise not_definite(f"it is singular to working precision: Lanczos found a Ritz value of {smallest:.4g} beside "
                            f"one of {largest:.4g}")

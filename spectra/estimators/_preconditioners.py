@@ -7,6 +7,9 @@ The protocol, which `logdet` and `cg` share: an object with
     solve(V)        P^-1 V, for a block of columns
     congruence(A)   the operator S^-1 A S^-H with S S^H = P, Hermitian like A
     logdet          log det P, a number
+
+`Jacobi` is the diagonal, `PivotedCholesky` some columns exactly, `Nystrom` what products find; NAMED builds one for a
+budget.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ import numpy as np
 from scipy import sparse
 
 from spectra import _arrays
+from spectra.estimators._nystrom import Nystrom
+from spectra.estimators._pivoted_cholesky import PivotedCholesky
 from spectra.operators import LinearOperator
 from spectra.operators._adapters import Sparse
 from spectra.operators._algebra import Congruence
@@ -33,6 +38,8 @@ class Jacobi:
     (array([1.  , 0.25]), 1.3863)
     """
 
+    name = "jacobi"
+
     def __init__(self, diagonal):
         entries = _arrays.to_host(diagonal).real.astype(float)
         if not np.all(entries > 0):
@@ -49,9 +56,13 @@ class Jacobi:
     def congruence(self, A: LinearOperator) -> LinearOperator:
         if isinstance(A, Sparse) and A.like is None:  # a scaled copy costs no more than a few products, and gives norms
             half = sparse.diags_array((1 / np.sqrt(self._entries)).astype(A.dtype))
-            return Sparse(half @ A.host @ half)
-        dtype = A.dtype.type(0).real.dtype
-        return Congruence(A, _arrays.from_host(1 / np.sqrt(self._entries), A.like, dtype))
+            scaled = Sparse(half @ A.host @ half)
+        else:
+            dtype = A.dtype.type(0).real.dtype
+            scaled = Congruence(A, _arrays.from_host(1 / np.sqrt(self._entries), A.like, dtype))
+        if A.lower_bound is not None and A.lower_bound > 0:
+            scaled.lower_bound = A.lower_bound / self._entries.max()
+        return scaled
 
 
 def unit_diagonal(A: LinearOperator) -> Jacobi | None:
@@ -63,3 +74,42 @@ def unit_diagonal(A: LinearOperator) -> Jacobi | None:
     if not np.all(entries > 0) or entries.max() <= _WORTH_SCALING * entries.min():
         return None
     return Jacobi(diagonal)
+
+
+# By name, for a budget
+
+
+def _pivoted_cholesky(A: LinearOperator, products: int, memory: int, rng) -> PivotedCholesky:
+    """As many pivots as there are products, if their vectors fit half the memory, and no more than a third of all.
+
+    A pivot costs a column, 1 / n of a product; two thirds of n are left to estimate, so that this stays an estimate.
+    """
+    room = int(memory // (4 * A.shape[0] * A.dtype.itemsize))
+    return PivotedCholesky(A, max(min(products, A.shape[0] // 3, room), 1))
+
+
+def _nystrom(A: LinearOperator, products: int, memory: int, rng) -> Nystrom:
+    """A third of the products; its random vectors are not those of the probes."""
+    room = int(memory // (6 * A.shape[0] * A.dtype.itemsize))
+    rng = np.random.default_rng([rng, 1]) if isinstance(rng, int) else rng
+    return Nystrom(A, max(min(products // 3, A.shape[0], room), 1), rng=rng)
+
+
+def _jacobi(A: LinearOperator, products: int, memory: int, rng) -> Jacobi:
+    diagonal = A.diagonal()
+    if diagonal is None:
+        raise ValueError(f"the preconditioner 'jacobi' needs the diagonal, which {type(A).__name__} does not know; "
+                         "implement diagonal(), or take 'nystrom' or 'none'")
+    return Jacobi(diagonal)
+
+
+NAMED = {"jacobi": _jacobi, "pivoted-cholesky": _pivoted_cholesky, "nystrom": _nystrom}
+"""Name -> function (A, products, memory, rng) -> preconditioner."""
+
+
+def worth_pivoting(A: LinearOperator) -> bool:
+    """Whether some columns cost little beside a product (not those of sparse matrices, whose factors would not be
+    sparse), and the diagonal is that of a definite matrix."""
+    diagonal = None if isinstance(A, Sparse) else A.diagonal()
+    return diagonal is not None and bool(np.all(_arrays.to_host(diagonal).real > 0)) \
+        and A.columns(np.arange(1)) is not None

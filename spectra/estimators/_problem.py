@@ -36,6 +36,11 @@ class Problem:
     def n(self) -> int:
         return self.A.shape[0]
 
+    @property
+    def precision(self) -> float:
+        """Rounding of a product relative to the norm of A; a preconditioned operator says how it amplifies that."""
+        return getattr(self.A, "precision", _arrays.eps(self.A.dtype))
+
     @cached_property
     def end(self) -> float | None:
         """A number that no eigenvalue lies below, if one is known."""

@@ -13,7 +13,6 @@ References: Bai, Fahey and Golub, J. Comput. Appl. Math. 74 (1996); Ubaru, Chen 
 
 from __future__ import annotations
 
-from spectra import _arrays
 from spectra._controls import power_controls
 from spectra.estimators._problem import Problem
 from spectra.krylov._lanczos import LanczosRun
@@ -59,14 +58,14 @@ class LanczosQuadrature:
         """The rules at the depth reached."""
         alpha, beta, problem = self.run.alpha, self.run.beta, self.problem
         rule = gauss(alpha, beta)
-        require_inside(rule[0], problem.support, _arrays.eps(problem.A.dtype))
-        end = safe_end(problem.end, rule[0], _arrays.eps(problem.A.dtype))
+        require_inside(rule[0], problem.support, problem.precision)
+        end = safe_end(problem.end, rule[0], problem.precision)
         return SpectralDensity(
             *rule, problem.n, method=self.name, matvecs=matvecs, seed=problem.seed, exact=self.exact,
             coarse=[gauss(alpha[:, :m], beta[:, :m]) for m in coarse_depths(self.steps)],
             brackets=[] if end is None else [radau(alpha, beta, end)],
             controls=power_controls(*rule, problem.sums[: self.steps], problem.n),  # a rule of few nodes fits anything
-            details={"steps": self.steps, "degree": 2 * self.steps - 1, "precision": _arrays.eps(problem.A.dtype)})
+            details={"steps": self.steps, "degree": 2 * self.steps - 1, "precision": problem.precision})
 
 
 def coarse_depths(steps: int) -> list[int]:
