@@ -12,7 +12,7 @@ import numpy as np
 from spectra import _arrays
 from spectra.estimators._budget import Budget, budget
 from spectra.estimators._exact import not_definite
-from spectra.estimators._preconditioners import NAMED, worth_pivoting, unit_diagonal
+from spectra.estimators._preconditioners import NAMED, knows_its_columns, unit_diagonal
 from spectra.estimators._problem import Problem, interval
 from spectra.estimators._sum import admitted, chosen, estimate_sum
 from spectra.krylov._bounds import spectral_bounds
@@ -158,7 +158,7 @@ def _preconditioned(op, preconditioner, support, method, allowed: Budget, rng, m
         raise ValueError(f"preconditioner must be an object with congruence(A) and logdet, or one of 'auto', 'none', "
                          f"{', '.join(map(repr, NAMED))}, found {preconditioner!r}")
     if name == "auto":
-        name = "pivoted-cholesky" if method == "stochastic" and worth_pivoting(op) else "scaling"
+        name = "pivoted-cholesky" if method == "stochastic" and knows_its_columns(op) else "scaling"
     if name == "scaling":
         P = unit_diagonal(op) if support is None else None
     else:

@@ -107,8 +107,8 @@ NAMED = {"jacobi": _jacobi, "pivoted-cholesky": _pivoted_cholesky, "nystrom": _n
 """Name -> function (A, products, memory, rng) -> preconditioner."""
 
 
-def worth_pivoting(A: LinearOperator) -> bool:
-    """Whether some columns cost little beside a product (not those of sparse matrices, whose factors would not be
+def knows_its_columns(A: LinearOperator) -> bool:
+    """Whether columns may precondition A: it knows them, it is not sparse (the factors of a sparse matrix would not be
     sparse), and the diagonal is that of a definite matrix."""
     diagonal = None if isinstance(A, Sparse) else A.diagonal()
     return diagonal is not None and bool(np.all(_arrays.to_host(diagonal).real > 0)) \
