@@ -1,37 +1,148 @@
-"""Products with a matrix of which only blocks exist."""
+"""What can be done with a matrix of which only blocks ever exist: products, bilinear forms, the matrix itself.
+
+A block k(X_I, Y_J) is small enough to stay in the cache of one core from its distances to its product. A symmetric
+matrix (Y is X) computes each pair of blocks once and uses it twice. NumPy's blocks run in threads; each of a fixed
+number of tasks owns every so many-th strip of rows and its own sums, so that an answer depends neither on the number of
+threads nor on who came first.
+"""
 
 from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from spectra import _arrays
 
-_ROWS = 512
+__all__ = ["bilinear", "matmul", "matrix", "product"]
+
+_TILE = 256  # order of a block in NumPy: with what is made on the way to it, it stays in a cache of one or two MB
+_TASKS = 8
+_LARGEST_TILE = 4096  # in other libraries, which may have a device to fill
+_QUIET, _QUIET_VECTOR = 2**18, 2**13  # multiplications up to which OpenBLAS starts no threads, k > 1 and k = 1
 
 
-def product(block, X, Y, V):
-    """k(X, Y) V from blocks ``block(X_I, Y_J)``."""
-    xp = _arrays.namespace(X)
-    strips = []
-    for rows in _arrays.chunks(X.shape[0], _ROWS):
-        strips.append(sum(block(X[rows, :], Y[columns, :]) @ V[columns, :]
-                          for columns in _arrays.chunks(Y.shape[0], _ROWS)))
-    return xp.concat(strips)
+def product(block: Callable, X, Y, V, memory: int):
+    """k(X, Y) V, shape (n, k)."""
+    if Y is X:
+        return _symmetric_product(block, X, V, memory)
+    side = _side(X, memory)
+
+    def strip(rows):
+        return sum(matmul(block(X[rows, :], Y[columns, :]), V[columns, :])
+                   for columns in _arrays.chunks(Y.shape[0], side))
+
+    return _arrays.namespace(X).concat(_in_threads(strip, list(_arrays.chunks(X.shape[0], side)), X))
 
 
-def matrix(block, X, Y):
-    """k(X, Y) itself."""
-    xp = _arrays.namespace(X)
-    return xp.concat([xp.concat([block(X[rows, :], Y[columns, :]) for columns in _arrays.chunks(Y.shape[0], _ROWS)],
-                                axis=1) for rows in _arrays.chunks(X.shape[0], _ROWS)])
+def _symmetric_product(block, X, V, memory):
+    strips = list(_arrays.chunks(X.shape[0], _side(X, memory)))
+    dtype = np.result_type(_arrays.dtype_of(X), _arrays.dtype_of(V))
+    tasks = min(_tasks(X, strips), max(int(memory // (np.prod(V.shape) * dtype.itemsize + 1)), 1))
+
+    def task(first):
+        W = _arrays.empty(V.shape, V, dtype)
+        W[...] = 0
+        for i in range(first, len(strips), tasks):
+            rows = X[strips[i], :]
+            W[strips[i], :] += matmul(block(rows, rows), V[strips[i], :])
+            for columns in strips[i + 1:]:
+                k = block(rows, X[columns, :])
+                W[strips[i], :] += matmul(k, V[columns, :])
+                W[columns, :] += matmul(_transposed(k), V[strips[i], :])
+        return W
+
+    return sum(_in_threads(task, list(range(tasks)), X))
 
 
-def bilinear(derivatives, X, U, V) -> dict:
-    """u_j' D v_j for every matrix D of derivatives, from functions of blocks; each a vector over j."""
-    totals: dict = {}
-    for rows in _arrays.chunks(X.shape[0], _ROWS):
-        for columns in _arrays.chunks(X.shape[0], _ROWS):
-            for key, function in derivatives(X[rows, :], X[columns, :]).items():
-                terms = _arrays.column_dots(U[rows, :], function() @ V[columns, :])
-                totals[key] = totals.get(key, np.zeros(len(terms))) + terms
-    return totals
+def matrix(block: Callable, X, Y, memory: int):
+    """k(X, Y) itself, shape (n, m)."""
+    out = _arrays.empty((X.shape[0], Y.shape[0]), X, _arrays.dtype_of(X))
+    side = _side(X, memory)
+
+    def strip(rows):
+        for columns in _arrays.chunks(Y.shape[0], side):
+            if Y is not X or columns.start > rows.start:
+                out[rows, columns] = block(X[rows, :], Y[columns, :])
+                if Y is X:
+                    out[columns, rows] = _transposed(out[rows, columns])
+            elif columns.start == rows.start:
+                out[rows, columns] = block(X[rows, :], X[rows, :])
+
+    for _ in _in_threads(strip, list(_arrays.chunks(X.shape[0], side)), X):
+        pass
+    return out
+
+
+def bilinear(derivatives: Callable, X, U, V, memory: int) -> dict:
+    """u_j' D v_j, a vector over j, for every symmetric matrix D that ``derivatives(X_I, X_J)`` names and computes."""
+    strips = list(_arrays.chunks(X.shape[0], _side(X, memory)))
+    tasks = _tasks(X, strips)
+    xp, k = _arrays.namespace(V), V.shape[1]
+
+    def task(first):
+        sums: dict = {}
+        for i in range(first, len(strips), tasks):
+            rows = X[strips[i], :]
+            _add(sums, derivatives(rows, rows), U[strips[i], :], V[strips[i], :], k)
+            left = xp.concat([U[strips[i], :], V[strips[i], :]], axis=1)
+            for columns in strips[i + 1:]:  # u_I' D v_J and, from the block on the other side, u_J' D' v_I
+                right = xp.concat([V[columns, :], U[columns, :]], axis=1)
+                _add(sums, derivatives(rows, X[columns, :]), left, right, k)
+        return sums
+
+    found = _in_threads(task, list(range(tasks)), X)
+    return {key: sum(sums[key] for sums in found) for key in found[0]}
+
+
+def _add(sums, derivatives, left, right, k):
+    for key, block in derivatives.items():
+        terms = _arrays.column_dots(left, matmul(block(), right)).reshape(-1, k).sum(0)
+        sums[key] = sums.get(key, 0.0) + terms
+
+
+def matmul(A, B):
+    """A B of two small blocks; in NumPy in pieces so small that BLAS, called from many threads, starts none itself."""
+    if not isinstance(A, np.ndarray):
+        return A @ B
+    n, m = A.shape
+    k = B.shape[1]
+    rows = max((_QUIET if k > 1 else _QUIET_VECTOR) // (m * k), 1)
+    if n <= rows:
+        return A @ B
+    whole = n - n % rows
+    pieces = A[:whole].reshape(-1, rows, m)
+    W = np.matmul(pieces, B).reshape(whole, k)
+    return W if whole == n else np.concatenate([W, A[whole:] @ B])
+
+
+def _transposed(k):
+    return _arrays.namespace(k).matrix_transpose(k)
+
+
+def _side(X, memory) -> int:
+    """Order of the blocks: in NumPy made for the cache, elsewhere sixteen of them fill the memory."""
+    if isinstance(X, np.ndarray):
+        return _TILE
+    return int(np.clip(np.sqrt(memory / (16 * _arrays.dtype_of(X).itemsize)), 64, _LARGEST_TILE))
+
+
+def _tasks(X, strips) -> int:
+    return min(_TASKS, len(strips)) if isinstance(X, np.ndarray) else 1
+
+
+def _in_threads(function, tasks, X) -> list:
+    threads = min(_threads(), len(tasks)) if isinstance(X, np.ndarray) else 1
+    if threads == 1:
+        return [function(task) for task in tasks]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, tasks))
+
+
+def _threads() -> int:
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked):
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

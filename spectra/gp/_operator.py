@@ -15,7 +15,8 @@ import numpy as np
 
 from spectra import _arrays
 from spectra.gp import _blocks
-from spectra.gp._covariance import KERNELS, Covariance, Scaled, UserKernel
+from spectra.gp._covariance import Covariance, Scaled
+from spectra.gp._kernels import KERNELS, UserKernel
 from spectra.gp._sklearn import from_sklearn, is_sklearn
 from spectra.operators import LinearOperator, aslinearoperator
 
@@ -130,7 +131,7 @@ class KernelOperator(LinearOperator):
             self._formed = self.todense()
         if self._formed is not None:
             return self._formed @ V
-        return _blocks.product(self._block, self.X, self.X, V) + self.noise * V
+        return _blocks.product(self._block, self.X, self.X, V, self.memory) + self.noise * V
 
     def diagonal(self):
         return self._scaled.diagonal(self.X) + self.noise
@@ -140,11 +141,11 @@ class KernelOperator(LinearOperator):
         chosen = xp.take(self.X, xp.asarray(indices, device=_arrays.device(self.X)), axis=0)
         unit = np.zeros((self.shape[0], len(indices)))
         unit[indices, np.arange(len(indices))] = self.noise
-        return _blocks.matrix(self._block, self.X, chosen) + _arrays.from_host(unit, self.like, self.dtype)
+        return _blocks.matrix(self._block, self.X, chosen, self.memory) + _arrays.from_host(unit, self.like, self.dtype)
 
     def todense(self):
         xp = _arrays.namespace(self.X)
-        K = _blocks.matrix(self._block, self.X, self.X)
+        K = _blocks.matrix(self._block, self.X, self.X, self.memory)
         return K + self.noise * xp.eye(self.shape[0], dtype=K.dtype, device=_arrays.device(K))
 
     # Beside it
@@ -171,7 +172,7 @@ class KernelOperator(LinearOperator):
         array([1.])
         """
         X2 = _inputs(X2, self.X)
-        return _Cross(self._block, X2, self.X)
+        return _Cross(self._block, X2, self.X, self.memory)
 
     def derivative(self, name: str, index: int | None = None) -> LinearOperator:
         """The derivative of the matrix in one of its parameters.
@@ -240,7 +241,7 @@ class KernelOperator(LinearOperator):
         if tuple(U.shape) != tuple(V.shape) or U.shape[0] != self.shape[0]:
             raise ValueError(f"bilinear needs two blocks of shape ({self.shape[0]}, k), found {tuple(U.shape)} and "
                              f"{tuple(V.shape)}")
-        sums = _blocks.bilinear(lambda X, Y: self._scaled.jet(X, Y)[1], self.X, U, V)
+        sums = _blocks.bilinear(lambda X, Y: self._scaled.jet(X, Y)[1], self.X, U, V, self.memory)
         sums["noise", None] = _arrays.column_dots(U, V)
         terms = {}
         for name, value in self.parameters.items():
@@ -257,24 +258,24 @@ class _Cross(LinearOperator):
     hermitian = False
     _verified = True
 
-    def __init__(self, block, X, Y):
+    def __init__(self, block, X, Y, memory):
         super().__init__((X.shape[0], Y.shape[0]), _arrays.dtype_of(X))
         self.like = None if isinstance(X, np.ndarray) else X
-        self.block, self.X, self.Y = block, X, Y
+        self.block, self.X, self.Y, self.memory = block, X, Y, memory
 
     def _matmat(self, V):
-        return _blocks.product(self.block, self.X, self.Y, V)
+        return _blocks.product(self.block, self.X, self.Y, V, self.memory)
 
     def _adjoint(self):
-        return _Cross(self.block, self.Y, self.X)
+        return _Cross(self.block, self.Y, self.X, self.memory)
 
     def columns(self, indices):
         xp = _arrays.namespace(self.Y)
         chosen = xp.take(self.Y, xp.asarray(np.asarray(indices), device=_arrays.device(self.Y)), axis=0)
-        return _blocks.matrix(self.block, self.X, chosen)
+        return _blocks.matrix(self.block, self.X, chosen, self.memory)
 
     def todense(self):
-        return _blocks.matrix(self.block, self.X, self.Y)
+        return _blocks.matrix(self.block, self.X, self.Y, self.memory)
 
 
 class _Derivative(LinearOperator):
@@ -284,20 +285,20 @@ class _Derivative(LinearOperator):
 
     def __init__(self, K: KernelOperator, key):
         super().__init__(K.shape, K.dtype)
-        self.like, self.X, self.kernel, self.key = K.like, K.X, K._scaled, key
+        self.like, self.X, self.kernel, self.key, self.memory = K.like, K.X, K._scaled, key, K.memory
         self.psd = key[0] == "variance"
 
     def _block(self, X, Y):
         return self.kernel.jet(X, Y)[1][self.key]()
 
     def _matmat(self, V):
-        return _blocks.product(self._block, self.X, self.X, V)
+        return _blocks.product(self._block, self.X, self.X, V, self.memory)
 
     def columns(self, indices):
-        return _Cross(self._block, self.X, self.X).columns(indices)
+        return _Cross(self._block, self.X, self.X, self.memory).columns(indices)
 
     def todense(self):
-        return _blocks.matrix(self._block, self.X, self.X)
+        return _blocks.matrix(self._block, self.X, self.X, self.memory)
 
 
 class _Identity(LinearOperator):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from spectra.gp._covariance import (
-    Constant,
-    Covariance,
+from spectra.gp._covariance import Constant, Covariance
+from spectra.gp._kernels import (
     Linear,
     Matern12,
     Matern32,
