@@ -1,0 +1,53 @@
+"""Is the product right? One comparison with another way of differentiating, in float64 on a few samples."""
+
+from __future__ import annotations
+
+import torch
+
+from spectra.nn._data import head
+
+_SAMPLES = 8
+_TOLERANCE = {"jvp": 1e-6, "differences": 1e-3}
+_STEP = 1e-6  # of central differences in float64: so short that kinks of ReLU are hardly ever crossed
+
+
+def directional_derivative(function, point: list, direction: list) -> tuple[list, str]:
+    """Derivative of a function of tensors along a direction, by `torch.func.jvp` or, where a layer refuses forward
+    mode, by central differences; and which of the two."""
+    point = [one.detach() for one in point]
+    try:
+        return list(torch.func.jvp(function, tuple(point), tuple(direction))[1]), "jvp"
+    except (NotImplementedError, RuntimeError, TypeError):
+        ahead = function(*(p + _STEP * d for p, d in zip(point, direction, strict=True)))
+        behind = function(*(p - _STEP * d for p, d in zip(point, direction, strict=True)))
+        return [(a - b) / (2 * _STEP) for a, b in zip(ahead, behind, strict=True)], "differences"
+
+
+def check_product(operator, network, batch) -> None:
+    """Compare one product of `operator` with its reference on the first samples of a batch."""
+    exact = network.in_precision(torch.float64)
+    exact.refresh()
+    batch = exact.place(head(batch, _SAMPLES))
+    generator = torch.Generator().manual_seed(0)
+    pieces = [torch.randn(leaf.shape, generator=generator, dtype=torch.float64).to(leaf) / leaf.numel() ** 0.5
+              for leaf in exact.leaves]
+    with exact.still():
+        expected, means = operator._reference(exact, batch, 0, pieces)
+        graph = operator._graph(exact, batch, 0)
+        found = [graph.product(pieces, last=True)]
+        direct = operator._direct(exact, batch, 0, pieces)
+    if direct is not None:
+        found.append(direct[1])
+    for one in found:
+        _compare(one, expected, means, type(operator).__name__)
+
+
+def _compare(found, expected, means: str, name: str) -> None:
+    pairs = [(f if f is not None else torch.zeros_like(e), e if e is not None else torch.zeros_like(f))
+             for f, e in zip(found, expected, strict=True) if f is not None or e is not None]
+    scale = sum(float(e.norm()) ** 2 for _, e in pairs) ** 0.5
+    error = sum(float((f - e).norm()) ** 2 for f, e in pairs) ** 0.5
+    if not error <= _TOLERANCE[means] * scale:
+        raise ValueError(f"a product of {name} differs from the directional derivative ({means}) by {error / scale:.2g} "
+                         "of its size, in float64 on the first samples: a layer of the model has a wrong derivative, "
+                         "or the loss is not repeatable; check=None goes on without this test")

@@ -1,0 +1,187 @@
+"""A model held still: its weights, its mode, its random numbers and its buffers, for the time of a product.
+
+The model is called with copies: leaves that share memory with its parameters (or hold them in higher precision) and
+clones of its buffers, by `torch.func.functional_call`. So nothing is written to the model, whatever its layers do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from spectra.nn._convolutions import efficient_convolutions
+from spectra.nn._data import mapped
+from spectra.nn._losses import Loss, Value
+from spectra.nn._parameters import Parameters
+
+BN = ("eval", "train")
+DROPOUT = ("off", "seeded", "error")
+
+
+class _Call(nn.Module):
+    """``f(model, batch)`` as a module, so that one functional call covers whatever f does with the model."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, f, batch):
+        return f(self.model, batch)
+
+
+class Network:
+    """A model with its loss at the weights it has now.
+
+    `dtype` is the precision in which it is evaluated; None is the widest of its parameters, and at least float32.
+    """
+
+    def __init__(self, model, loss: Loss, parameters: Parameters, *, bn: str, dropout: str, dtype=None):
+        if bn not in BN or dropout not in DROPOUT:
+            raise ValueError(f"bn must be one of {BN} and dropout one of {DROPOUT}, found {bn!r} and {dropout!r}")
+        self.model, self.loss, self.parameters = model, loss, parameters
+        self.bn, self.dropout = bn, dropout
+        self.dtype = _precision(model, dtype)
+        self.device = next(model.parameters()).device
+        self._call = _Call(model)
+        self._fingerprint: list | None = None
+        self._leaves: dict[str, torch.Tensor] = {}
+        self._convolutional = any(isinstance(m, _ConvNd) for m in model.modules())
+        self._recurrent = any(isinstance(m, nn.RNNBase) for m in model.modules())
+
+    def like(self) -> torch.Tensor:
+        return torch.empty(0, dtype=self.dtype, device=self.device)
+
+    def in_precision(self, dtype) -> Network:
+        """The same network evaluated in another precision."""
+        return Network(self.model, self.loss, self.parameters, bn=self.bn, dropout=self.dropout, dtype=dtype)
+
+    # Weights
+
+    def refresh(self) -> bool:
+        """Look at the weights; whether they have changed since the last look.
+
+        Version numbers miss writes through `.data`, so a sum of each tensor is compared, too.
+        """
+        held = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        held = {name: tensor for name, tensor in held.items() if not tensor.is_complex()}
+        sums = torch.stack([t.detach().sum(dtype=torch.float64).to(self.device) for t in held.values()]).tolist()
+        for (name, tensor), total in zip(held.items(), sums, strict=True):
+            if total - total != 0 and not torch.isfinite(tensor).all() and isinstance(tensor, nn.Parameter):
+                raise ValueError(f"parameter {name} holds NaN or Inf; expected finite weights")
+        sums = [str(total) for total in sums]  # as text: a mask of -inf is equal to itself, NaN would not be
+        found = [(name, t.data_ptr(), t._version, total) for (name, t), total in zip(held.items(), sums, strict=True)]
+        if found == self._fingerprint:
+            return False
+        self._fingerprint = found
+        self._leaves = {name: p.detach().to(self.dtype) for name, p in self.model.named_parameters()}
+        for name in self.parameters.names:
+            self._leaves[name].requires_grad_()
+        return True
+
+    @property
+    def leaves(self) -> list[torch.Tensor]:
+        """The parameters that are differentiated by."""
+        return [self._leaves[name] for name in self.parameters.names]
+
+    # Evaluation
+
+    def place(self, batch):
+        """A batch on the device of the model, and in its precision where that was changed."""
+        changed = any(p.dtype != self.dtype for p in self.model.parameters())
+
+        def moved(one):
+            return one.to(device=self.device, dtype=self.dtype if changed and one.is_floating_point() else None)
+
+        return mapped(moved, batch)
+
+    def call(self, f, batch, index: int, replaced: dict | None = None):
+        """``f(model, batch)`` with the leaves in place of the parameters; `replaced` takes the place of some."""
+        tensors = {**self._leaves, **(replaced or {}), **self._buffers()}
+        before = torch.get_rng_state()
+        if self.dropout == "seeded":
+            torch.manual_seed(index)
+        value = functional_call(self._call, {f"model.{name}": t for name, t in tensors.items()}, (f, batch))
+        if self.dropout != "seeded" and not torch.equal(before, torch.get_rng_state()):
+            raise ValueError(f"the forward pass draws random numbers with dropout={self.dropout!r}, so every product "
+                             "would be that of another matrix; use dropout='off', or 'seeded' for one fixed draw")
+        return value
+
+    def value(self, batch, index: int, replaced: dict | None = None) -> Value:
+        """Loss of a batch; finite, or an error that names the batch."""
+        value = self.call(self.loss, batch, index, replaced)
+        if not torch.isfinite(value.total.detach()):
+            raise ValueError(f"the loss of batch {index} is {value.total.item()}; expected a finite number: look at "
+                             "this batch and at the weights")
+        if value.total.requires_grad or not torch.is_grad_enabled():
+            return value
+        raise ValueError("the loss does not depend on the chosen parameters; does loss_fn use the model it is given, "
+                         "without torch.no_grad and without detach?")
+
+    def _buffers(self) -> dict[str, torch.Tensor]:
+        return {name: b.to(self.dtype, copy=True) if b.is_floating_point() and b.dtype != self.dtype else b.clone()
+                for name, b in self.model.named_buffers()}
+
+    # Mode
+
+    @contextlib.contextmanager
+    def still(self):
+        """Mode, random state and kernels of a product; all put back afterwards."""
+        modes = [(module, module.training) for module in self.model.modules()]
+        devices = [self.device] if self.device.type == "cuda" else []
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.random.fork_rng(devices))
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # the fast kernels have no second derivative
+            if self.device.type == "cuda":
+                stack.enter_context(_exact_cudnn(without=self._recurrent))
+            try:
+                for module, training in modes:
+                    module.training = self._training(module, training)
+                yield
+            finally:
+                for module, training in modes:
+                    module.training = training
+
+    def _training(self, module, training: bool) -> bool:
+        if isinstance(module, (_BatchNorm, _InstanceNorm)):
+            return self.bn == "train"
+        return {"off": False, "seeded": True, "error": training}[self.dropout]
+
+    def convolutions(self, linear: bool = False):
+        """Cheap second derivatives of convolutions, where there are any."""
+        return efficient_convolutions(linear) if self._convolutional else contextlib.nullcontext()
+
+
+def _precision(model, dtype) -> torch.dtype:
+    if isinstance(dtype, str):
+        dtype = getattr(torch, dtype, dtype)
+    if dtype is None:
+        dtype = torch.float32
+        for parameter in model.parameters():
+            dtype = torch.promote_types(dtype, parameter.dtype)
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"products run in float32 or float64, found {dtype}; lower precision is noise to a "
+                         "recurrence, so models in bfloat16 are evaluated in float32")
+    return dtype
+
+
+@contextlib.contextmanager
+def _exact_cudnn(without: bool):
+    """No TF32 in convolutions, which would leave three digits; no cuDNN for recurrent layers, whose kernels have no
+    second derivative."""
+    flags = torch.backends.cudnn
+    before = flags.enabled, flags.allow_tf32
+    flags.enabled, flags.allow_tf32 = before[0] and not without, False
+    try:
+        yield
+    finally:
+        flags.enabled, flags.allow_tf32 = before
