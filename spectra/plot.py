@@ -291,7 +291,7 @@ def heatmap(matrix, labels=None, ax=None, *, log: bool = True, values: bool | No
     ax.spines[:].set_visible(False)
     if len(D) <= 16 if values is None else values:
         for (i, j), value in np.ndenumerate(D):
-            text, ink = _short(value), "white" if shade[i, j] < 0.5 else "0.15"
+            text, ink = _short(value), "white" if shade[i, j] < 0.4 else "0.15"
             ax.text(j, i, text, ha="center", va="center", color=ink, fontsize=7)
     return ax
 

@@ -1,5 +1,8 @@
 """Matrices of graphs: networkx as the truth, every kind of input, and the conventions for odd graphs."""
 
+import gzip
+import time
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -63,8 +66,8 @@ def test_an_igraph_graph():
     igraph = pytest.importorskip("igraph")
     G = igraph.Graph(n=4, edges=[(0, 1), (1, 2), (2, 2)])
     np.testing.assert_array_equal(graphs.adjacency(G).toarray(), [[0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 0], [0] * 4])
-    G.es["weight"] = [2.0, 3.0, 4.0]
-    assert graphs.adjacency(G)[1, 2] == 3
+    G.es["weight"] = [None, 3.0, 4.0]
+    assert (graphs.adjacency(G)[0, 1], graphs.adjacency(G)[1, 2]) == (1, 3)
     assert graphs.adjacency(G, weight=None)[1, 2] == 1
     with pytest.raises(ValueError, match="symmetrize=True"):
         graphs.adjacency(igraph.Graph(edges=[(0, 1), (1, 2), (2, 1)], directed=True))
@@ -154,6 +157,51 @@ def test_what_is_no_graph_is_named():
         graphs.adjacency(np.array([[0, 1], [1, 2]]))
     with pytest.raises(ValueError, match="finite"):
         graphs.adjacency([(0, 1, np.nan)])
+    with pytest.raises(ValueError, match="a weight to all edges or to none"):
+        graphs.adjacency([(0, 1, 2.0), (1, 2)])
+    with pytest.raises(ValueError, match="numbers as the edges' 'weight'"):
+        graphs.adjacency(networkx.Graph([(0, 1, {"weight": "heavy"})]))
+
+
+@pytest.mark.parametrize(("lines", "verdict"), [
+    ("0 1\n1 2\n2 3\n", "once"),  # every pair once: undirected, as most files list it
+    ("0 1\n1 0\n1 2\n2 1\n2 3\n3 2\n", "both ways"),  # every pair both ways: undirected, too
+    ("0 1\n1 0\n1 2\n2 3\n", "directed"),  # a few pairs both ways: a directed graph, or a careless list
+    ("0 1\n0 1\n1 2\n2 3\n", "repeated"),
+])
+def test_which_edge_lists_are_directed(lines, verdict, tmp_path):
+    path = tmp_path / "graph.txt"
+    path.write_text(lines)
+    edges = [tuple(map(int, line.split())) for line in lines.splitlines()]
+    if verdict == "directed":
+        for G in (path, edges):
+            with pytest.raises(ValueError, match=r"1 of its 3 connected pairs are linked both ways.*symmetrize=True"):
+                graphs.adjacency(G)
+    for G in (path, edges):
+        W = graphs.adjacency(G, symmetrize=verdict == "directed")
+        np.testing.assert_array_equal(W.toarray(), networkx.to_numpy_array(networkx.path_graph(4)))
+
+
+def test_edge_lists_as_they_come(tmp_path):
+    """Comments, tabs, gaps in the numbering, self loops and nodes that have nothing else, compressed."""
+    path = tmp_path / "graph.txt.gz"
+    path.write_bytes(gzip.compress(b"# Nodes: 4 Edges: 4\n# From\tTo\n10\t30\n30\t30\n7\t7\n30\t1000000\n"))
+    expected = np.zeros((4, 4))
+    expected[[1, 2], [2, 3]] = 1  # 7, 10, 30, 1000000
+    np.testing.assert_array_equal(graphs.read(path).toarray(), expected + expected.T)
+
+
+@pytest.mark.slow
+def test_a_file_of_three_million_edges_is_read_in_seconds(tmp_path):
+    path = tmp_path / "large.txt"
+    edges = np.random.default_rng(0).integers(0, 10**6, (3 * 10**6, 2))
+    with path.open("w") as file:
+        file.write("# large\n")
+        file.writelines(f"{u}\t{v}\n" for u, v in edges)
+    start = time.perf_counter()
+    W = graphs.read(path, symmetrize=True)
+    assert time.perf_counter() - start < 30
+    assert W.nnz > 5.99e6
 
 
 def test_the_callers_matrix_is_left_alone():

@@ -193,19 +193,32 @@ def _arcs(G, weight: str | None) -> Arcs:
 def _networkx_arcs(G, weight) -> Arcs:
     index = {node: i for i, node in enumerate(G)}
     ends = np.array([(index[u], index[v]) for u, v in G.edges()], dtype=np.int64).reshape(-1, 2)
-    weights = None if weight is None else np.array([w for *_, w in G.edges(data=weight, default=1)], dtype=np.float64)
+    weights = None if weight is None else _numbers([w for *_, w in G.edges(data=weight, default=1)], weight)
     return Arcs(ends[:, 0], ends[:, 1], weights, len(index), directed=G.is_directed())
 
 
 def _igraph_arcs(G, weight) -> Arcs:
     ends = np.array(G.get_edgelist(), dtype=np.int64).reshape(-1, 2)
-    weights = np.array(G.es[weight], dtype=np.float64) if weight in G.es.attributes() else None
+    weights = _numbers(G.es[weight], weight) if weight in G.es.attributes() else None
     return Arcs(ends[:, 0], ends[:, 1], weights, G.vcount(), directed=G.is_directed())
+
+
+def _numbers(weights, name: str) -> np.ndarray:
+    """Weights of edges as numbers, 1 where there is none."""
+    try:
+        return np.array([1 if w is None else w for w in weights], dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected numbers as the edges' {name!r}, found otherwise ({error}); name another attribute, "
+                         "or pass weight=None") from None
 
 
 def _array_arcs(G) -> Arcs:
     pairs = isinstance(G, (list, tuple)) and all(isinstance(edge, tuple) for edge in G)
-    array = np.asarray(G)
+    try:
+        array = np.asarray(G)
+    except ValueError:
+        raise ValueError("expected edges of one length, (node, node) or (node, node, weight), found several; give a "
+                         "weight to all edges or to none") from None
     if array.ndim == 2 and array.shape[0] == array.shape[1] and not pairs:
         if len(array) in (2, 3) and np.any(np.diagonal(array)):
             raise ValueError(f"an array of shape {array.shape} may be a matrix or {len(array)} edges; pass edges as a "
