@@ -247,14 +247,16 @@ def _plateaus(spectrum: Spectrum, counts) -> list[Gap]:
 
 
 def _longest_first(low, high, counts, beyond) -> list[Gap]:
-    """The longest interval that is a gap, and others that do not overlap and are at least half as long."""
-    widths = np.where(beyond >= BEYOND, high - low, 0.0)
-    gaps, least = [], LEAST_WIDTH
-    while len(widths) and widths.max() >= least:
-        i = int(widths.argmax())
-        gaps.append(Gap(float(low[i]), float(high[i]), max(round(float(counts[i])), 1)))
-        widths[(low < high[i]) & (high > low[i])] = 0.0
-        least = max(LEAST_WIDTH, gaps[0].margin)
+    """The longest interval before a dense spectrum, then others that do not overlap and are at least half as long."""
+    widths = high - low
+    dense = np.where(beyond >= BEYOND, widths, 0.0)
+    gaps = []
+    if len(dense) and dense.max() >= LEAST_WIDTH:
+        i, least = int(dense.argmax()), max(dense.max() / 2, LEAST_WIDTH)
+        while widths[i] >= least:
+            gaps.append(Gap(float(low[i]), float(high[i]), max(round(float(counts[i])), 1)))
+            widths[(low < high[i]) & (high > low[i])] = 0.0
+            i = int(widths.argmax())
     return gaps
 
 
