@@ -286,9 +286,8 @@ def _quadratic(op, y, x, space, white, plan) -> Estimate:
     if whitened_norm > plan.tol * length and plan.steps is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the residual is judged below
-            change = cg(op, r, preconditioner=white.preconditioner, tol=max(plan.tol * length / whitened_norm / 4, 1e-8),
-                        maxiter=_MOST_STEPS).solution
-        x = x + change
+            tol = max(plan.tol * length / whitened_norm / 4, 1e-8)
+            x = x + cg(op, r, preconditioner=white.preconditioner, tol=tol, maxiter=_MOST_STEPS).solution
         r = y - op @ x
         whitened_norm = float(_arrays.column_norms(white.left(r))[0])
     value = float(_arrays.column_dots(x, y + r)[0])
