@@ -80,12 +80,12 @@ def unit_diagonal(A: LinearOperator) -> Jacobi | None:
 
 
 def _pivoted_cholesky(A: LinearOperator, products: int, memory: int, rng) -> PivotedCholesky:
-    """As many pivots as there are products, if their vectors fit half the memory, and no more than a third of all.
+    """As many pivots as there are products, if their vectors fit half the memory, and no more than half of all.
 
-    A pivot costs a column, 1 / n of a product; two thirds of n are left to estimate, so that this stays an estimate.
+    A pivot costs a column, 1 / n of a product; what is exact grows with every one, and half of it is left to estimate.
     """
     room = int(memory // (4 * A.shape[0] * A.dtype.itemsize))
-    return PivotedCholesky(A, max(min(products, A.shape[0] // 3, room), 1))
+    return PivotedCholesky(A, max(min(products, A.shape[0] // 2, room), 1))
 
 
 def _nystrom(A: LinearOperator, products: int, memory: int, rng) -> Nystrom:
