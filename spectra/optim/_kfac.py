@@ -1,0 +1,352 @@
+"""KFAC: natural gradient descent with a Kronecker-factored Fisher matrix, as an ordinary torch optimiser.
+
+    w <- w - lr (momentum buffer of (F + damping)^-1 g)
+
+F is estimated layer by layer from what flows through the layers anyway (see `_kronecker`): inputs in the forward pass,
+gradients in a backward pass of labels that the model itself draws (the true Fisher) or in the loss's own (the empirical
+one).
+
+References: Martens and Grosse, ICML 2015, arXiv 1503.05671; damping paper, 7.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+from torch.optim.optimizer import Optimizer
+
+from spectra.optim._checks import in_range, number, require_dense_real
+from spectra.optim._kronecker import Diagonal, blocks, combined, safe_eigh
+
+FISHERS = ("mc", "empirical")
+FORMS = ("additive", "pi")
+
+
+class KFAC(Optimizer):
+    """Natural gradient descent with a Kronecker-factored Fisher matrix.
+
+    Parameters
+    ----------
+    model : Module
+        Called in the ordinary way; layers are watched by hooks while the model is in training mode.
+    lr, damping, momentum : float
+        ``w -= lr * v``, ``v = momentum * v + (F + damping I)^-1 g``. `damping` is a key of every parameter group, which
+        `AutoDamping` moves.
+    stat_decay : float
+        Weight of the old factors in their running mean.
+    fisher : {"mc", "empirical"}
+        "mc": labels drawn from the model's own prediction, the Fisher matrix; one more backward pass when the factors
+        are due. "empirical": gradients of the loss itself, which must be a mean over samples and not scaled.
+    likelihood : {"categorical", "bernoulli", "gaussian"}
+        What the model's output means, for "mc": logits of classes (on the last axis of 2-d output, else axis 1), logits
+        of independent labels, or means of unit variance.
+    damping_form : {"additive", "pi"}
+        Damping added to the products of eigenvalues, or shared between the two factors (Martens and Grosse, 6.3).
+    factor_every, inverse_every : int
+        Steps between updates of the factors, and of their eigenvalues.
+    weight_decay : float
+        Decoupled.
+    kl_clip : float, optional
+        Bound on ``lr^2 v'g``: longer updates are shortened. The damping paper's runs had 0.01 without saying so.
+    per_layer : bool
+        A parameter group for every layer, each with a damping of its own.
+    maximize : bool
+    rng : int, torch.Generator or None
+        Draws the labels.
+
+    Attributes
+    ----------
+    blocks : list
+        One for each layer, with `kind`: "kronecker" or "diagonal". Grouped convolutions, and parameters that belong to
+        no layer known here, are diagonal.
+
+    Raises
+    ------
+    ValueError
+        If an option is out of range or a parameter complex.
+    RuntimeError
+        If a step is taken before the model was run in training mode.
+
+    Notes
+    -----
+    For a layer of d inputs and k outputs: memory 2 (d^2 + k^2), time d^3 + k^3 every `inverse_every` steps (and, before
+    that, whenever the number of factors seen has doubled) and d k (d + k) every step. No factor, however degenerate,
+    stops it: eigenvalues are clipped at 0, failed decompositions repeated in float64 and with jitter, and the last good
+    one is kept. Watches the layers themselves: a layer whose weight is used in another way, as in torch's
+    MultiheadAttention, is diagonal.
+
+    Examples
+    --------
+    >>> import torch, spectra
+    >>> _ = torch.manual_seed(0)
+    >>> model, x, y = torch.nn.Linear(3, 2), torch.randn(50, 3), torch.randint(2, (50,))
+    >>> optimizer = spectra.optim.KFAC(model, lr=0.1, damping=1e-2, rng=0)
+    >>> for _ in range(20):
+    ...     optimizer.zero_grad()
+    ...     loss = torch.nn.functional.cross_entropy(model(x), y)
+    ...     loss.backward()
+    ...     optimizer.step()
+    >>> bool(torch.nn.functional.cross_entropy(model(x), y) < 0.67)
+    True
+    """
+
+    def __init__(self, model, lr=1e-3, damping=1e-2, momentum=0.9, *, stat_decay=0.95, fisher="mc",
+                 likelihood="categorical", damping_form="additive", factor_every=10, inverse_every=100,
+                 weight_decay=0.0, kl_clip=None, per_layer=False, maximize=False, rng=None):
+        if not isinstance(model, torch.nn.Module):
+            raise TypeError(f"KFAC watches the layers of a model, so it needs a torch Module, found "
+                            f"{type(model).__name__}")
+        for name, value, known in (("fisher", fisher, FISHERS), ("damping_form", damping_form, FORMS),
+                                   ("likelihood", likelihood, tuple(DRAWS))):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {known}, found {value!r}")
+        in_range(stat_decay, "stat_decay", 0.0, 1.0, open_above=True)
+        for name, value in (("factor_every", factor_every), ("inverse_every", inverse_every)):
+            if int(value) != value or value < 1:
+                raise ValueError(f"{name} must be a number of steps, at least 1, found {value!r}")
+        if kl_clip is not None and not kl_clip > 0:
+            raise ValueError(f"kl_clip must be positive, found {kl_clip!r}; leave it out for no clip")
+        self.blocks = blocks(model)
+        params = [w for block in self.blocks for w in block.params]
+        require_dense_real(params, "KFAC")
+        groups = [{"params": block.params} for block in self.blocks] if per_layer else [{"params": params}]
+        super().__init__(groups, {"lr": lr, "damping": damping, "momentum": momentum, "weight_decay": weight_decay,
+                                  "maximize": maximize})
+        self.model = model
+        self.options = {"stat_decay": stat_decay, "fisher": fisher, "likelihood": likelihood,
+                        "damping_form": damping_form, "factor_every": factor_every, "inverse_every": inverse_every,
+                        "kl_clip": kl_clip}
+        self.steps = 0
+        self.generator = rng if isinstance(rng, torch.Generator) else torch.Generator()
+        if not isinstance(rng, torch.Generator):
+            self.generator.manual_seed(torch.seed() if rng is None else int(rng))
+        self._forget()
+        self._watch()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with options of their own; those that the model did not have get diagonal blocks."""
+        super().add_param_group(param_group)
+        group, known = self.param_groups[-1], {id(w) for block in self.blocks for w in block.params}
+        try:
+            for name in ("lr", "damping", "weight_decay"):
+                number(group[name], name, least=0.0)
+            in_range(group["momentum"], "momentum", 0.0, 1.0, open_above=True)
+            require_dense_real(group["params"], "KFAC")
+        except ValueError:
+            self.param_groups.pop()
+            raise
+        self.blocks += [Diagonal([w]) for w in group["params"] if id(w) not in known]
+
+    # Watching the layers
+
+    def _forget(self):
+        self._seen = []  # (layer, input, output) of this forward pass
+        self._passes = []  # of each forward pass since the last step: samples, and layer -> statistics of its calls
+        self._samples = 0
+
+    def _watch(self):
+        watched = {block.layer for block in self.blocks if block.layer is not None}
+        for layer in watched:
+            layer.register_forward_hook(self._after_layer)
+        self.model.register_forward_hook(self._after_model)
+
+    def _due(self) -> bool:
+        return self.model.training and torch.is_grad_enabled() and self.steps % self.options["factor_every"] == 0
+
+    def _after_layer(self, layer, inputs, output):
+        if self._due() and output.requires_grad:
+            self._seen.append((layer, inputs[0].detach(), output))
+
+    def _after_model(self, model, inputs, output):
+        if not self._due():
+            return
+        output = _logits(output)
+        self._samples += len(output)
+        calls, self._seen = self._seen, []
+        if not calls or not output.requires_grad:
+            return
+        found = {}
+        self._passes.append((len(output), found))
+        if self.options["fisher"] == "empirical":
+            for layer, a, out in calls:
+                out.register_hook(_Collector(self, found, layer, a, len(output)))
+            return
+        loss = DRAWS[self.options["likelihood"]](output, self.generator)
+        grads = torch.autograd.grad(loss, [out for *_, out in calls], retain_graph=True, allow_unused=True)
+        for (layer, a, _), g in zip(calls, grads, strict=True):
+            if g is not None:
+                self._collect(found, layer, a, g)
+
+    @torch.no_grad()
+    def _collect(self, found, layer, a, g):
+        block = next(block for block in self.blocks if block.layer is layer)
+        kind = g.dtype if g.dtype in (torch.float32, torch.float64) else torch.float32
+        a = a.to(kind) if a.is_floating_point() else a
+        found.setdefault(layer, []).append(block.statistics(a, g.to(kind)))
+
+    # The step
+
+    @torch.no_grad()
+    def step(self, closure: Callable | None = None):
+        """One step; `closure` re-evaluates the loss and its gradient and returns the loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if self.steps % self.options["factor_every"] == 0:
+            self._update_factors()
+        if self._decomposition_due():
+            self._decompose()
+        updates = self._updates()
+        shorter = self._clip(updates)
+        for group in self.param_groups:
+            for w in group["params"]:
+                if id(w) in updates:
+                    self._move(w, updates[id(w)] * shorter, group)
+        self.steps += 1
+        self._forget()
+        return loss
+
+    def _update_factors(self):
+        for i, block in enumerate(self.blocks):
+            found = [(n, combined(one[block.layer])) for n, one in self._passes if block.layer in one]
+            if not found and self._never_called(block):
+                self.blocks[i] = block = Diagonal(block.params)
+            if block.layer is None:
+                found = [(1, block.from_gradients(max(self._samples, 1)))]
+            for name in found[0][1] if found else ():
+                new = sum(n * statistics[name] for n, statistics in found) / sum(n for n, _ in found)
+                if torch.isfinite(new).all():
+                    self._blend(self.state[block.params[0]], name, new)
+
+    def _never_called(self, block) -> bool:
+        """Whether the weights are used, by their gradients, and the layer is not, though the model was watched."""
+        used = all(w.grad is not None for w in block.params)
+        return block.layer is not None and used and self._samples > 0 and not self.state[block.params[0]]
+
+    def _decomposition_due(self) -> bool:
+        seen, rest = divmod(self.steps, self.options["factor_every"])
+        early = rest == 0 and seen & (seen - 1) == 0 and self.steps < self.options["inverse_every"]
+        return early or self.steps % self.options["inverse_every"] == 0
+
+    def _blend(self, state, name, new):
+        old = state.get(name)
+        state[name] = new if old is None else old.lerp_(new.to(old.dtype), 1 - self.options["stat_decay"])
+
+    def _decompose(self):
+        for block in self.blocks:
+            state = self.state[block.params[0]]
+            for name in ("A", "G"):
+                if name in state:
+                    previous = (state[f"values_{name}"], state[f"basis_{name}"]) if f"basis_{name}" in state else None
+                    state[f"values_{name}"], state[f"basis_{name}"] = safe_eigh(state[name], previous)
+
+    def _updates(self) -> dict[int, torch.Tensor]:
+        damping = {id(w): float(group["damping"]) for group in self.param_groups for w in group["params"]}
+        updates = {}
+        for block in self.blocks:
+            if any(w.grad is None for w in block.params):
+                continue
+            require_dense_real(block.params, "KFAC")
+            state = self.state[block.params[0]]
+            if not any(name.startswith(("basis", "diagonal")) for name in state):
+                raise RuntimeError("KFAC has seen no forward pass of its model in training mode since it was made; "
+                                   "call model.train(), model(inputs), backward, and then step")
+            form = self.options["damping_form"]
+            new = block.precondition(state, damping[id(block.params[0])], form)
+            updates |= {id(w): v.to(w.dtype) for w, v in zip(block.params, new, strict=True)}
+        return updates
+
+    def _clip(self, updates) -> float:
+        """``min(1, sqrt(kl_clip / (lr^2 v'g)))``."""
+        if self.options["kl_clip"] is None:
+            return 1.0
+        size = sum(float(group["lr"]) ** 2 * (updates[id(w)] * w.grad).sum()
+                   for group in self.param_groups for w in group["params"] if id(w) in updates)
+        return min(1.0, (self.options["kl_clip"] / max(float(size), 1e-300)) ** 0.5)
+
+    def _move(self, w, update, group):
+        lr, state = float(group["lr"]), self.state[w]
+        update = -update if group["maximize"] else update
+        if group["momentum"]:
+            if "momentum_buffer" in state:
+                update = state["momentum_buffer"].mul_(group["momentum"]).add_(update)
+            state["momentum_buffer"] = update
+        w.mul_(1 - lr * group["weight_decay"]).add_(update, alpha=-lr)
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """As any optimiser's, with the count of steps and the state of the generator."""
+        return super().state_dict() | {"steps": self.steps, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue where another optimiser of the same model stood."""
+        own = {key: value for key, value in state_dict.items() if key not in ("steps", "generator")}
+        super().load_state_dict(own)
+        params = [w for group in self.param_groups for w in group["params"]]
+        for i, state in state_dict["state"].items():  # factors keep their precision, whatever that of the parameter
+            w = params[i]
+            self.state[w].update({name: x.detach().clone().to(w.device) for name, x in state.items()})
+        self.steps = state_dict["steps"]
+        self.generator.set_state(state_dict["generator"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("blocks", "model", "options", "steps")}
+        return super().__getstate__() | own | {"generator": self.generator.get_state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "blocks" in state:  # a copy, and not `load_state_dict`
+            generator = torch.Generator()
+            generator.set_state(state.pop("generator"))
+            self.__dict__.update(generator=generator)
+            self._forget()
+        super().__setstate__(state)
+
+
+class _Collector:
+    """Hook on a layer's output that takes the gradient of a mean over samples and makes it one of each sample."""
+
+    def __init__(self, optimizer, found, layer, a, samples):
+        self.optimizer, self.found, self.layer, self.a, self.samples = optimizer, found, layer, a, samples
+
+    def __call__(self, grad):
+        self.optimizer._collect(self.found, self.layer, self.a, grad.detach() * self.samples)
+
+
+def _logits(output):
+    """The tensor in what a model returns."""
+    if isinstance(output, torch.Tensor):
+        return output
+    if hasattr(output, "logits"):
+        return output.logits
+    if isinstance(output, dict) and "logits" in output:
+        return output["logits"]
+    if isinstance(output, (tuple, list)) and isinstance(output[0], torch.Tensor):
+        return output[0]
+    raise TypeError(f"KFAC needs a model whose output is a tensor, or has one as its first element or named logits, "
+                    f"found {type(output).__name__}")
+
+
+def _categorical(output, generator):
+    scores = output if output.dim() == 2 else output.movedim(1, -1).reshape(-1, output.shape[1])
+    chances = torch.softmax(scores.detach().double(), -1).cpu()
+    labels = torch.multinomial(chances, 1, generator=generator)[:, 0].to(scores.device)
+    return F.cross_entropy(scores, labels, reduction="sum")
+
+
+def _bernoulli(output, generator):
+    draws = torch.rand(output.shape, generator=generator).to(output.device)
+    labels = (draws < torch.sigmoid(output.detach())).to(output.dtype)
+    return F.binary_cross_entropy_with_logits(output, labels, reduction="sum")
+
+
+def _gaussian(output, generator):
+    noise = torch.randn(output.shape, generator=generator).to(output)
+    return 0.5 * (output - output.detach() - noise).square().sum()
+
+
+DRAWS = {"categorical": _categorical, "bernoulli": _bernoulli, "gaussian": _gaussian}
