@@ -6,6 +6,9 @@ import scipy.sparse as sp
 
 import spectra
 from spectra import _kernels
+from spectra.krylov._chebyshev import chebyshev_moments
+from spectra.operators import _resident
+from spectra.operators._order import has_poor_order, renumbered
 
 
 @pytest.fixture
@@ -40,6 +43,82 @@ def test_empty_rows_give_zeros():
     csr = pytest.importorskip("spectra._kernels.csr")
     W, vw, ww = csr.step(sp.csr_array((4, 4)), np.ones((4, 2)), None, 1.0, 0.0, 0.0)
     assert not W.any() and not vw.any() and not ww.any()
+
+
+def star(n):
+    """One row with n entries, n rows with one."""
+    hub, rim = np.zeros(n - 1, int), np.arange(1, n)
+    return sp.csr_array((np.ones(2 * n - 2), (np.r_[hub, rim], np.r_[rim, hub])), shape=(n, n))
+
+
+@pytest.mark.parametrize("index", [np.int32, pytest.param(np.int64, marks=pytest.mark.slow)])
+def test_rows_of_very_different_length_and_wide_indices(index):
+    csr = pytest.importorskip("spectra._kernels.csr")
+    A = star(5000)
+    A = sp.csr_array((A.data, A.indices.astype(index), A.indptr.astype(index)), shape=A.shape)
+    V, U = np.random.default_rng(0).standard_normal((2, 5000, 8))
+    for x, y in zip(csr.step(A, V, U, 2.0, 0.5, -1.0), csr.step_reference(A, V, U, 2.0, 0.5, -1.0), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-11, atol=1e-11)
+
+
+def test_the_result_may_take_the_place_of_the_block_before():
+    csr = pytest.importorskip("spectra._kernels.csr")
+    A = matrix(900, np.float64)
+    V, U = np.random.default_rng(0).standard_normal((2, 900, 6))
+    expected = csr.step_reference(A, V, U, 2.0, 0.5, -1.0)
+    for step in (csr.step, csr.step_reference):
+        before = U.copy()
+        found = step(A, V, before, 2.0, 0.5, -1.0, out=before)
+        assert found[0] is before
+        for x, y in zip(found, expected, strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-11, atol=1e-11)
+
+
+def grid(m):
+    """The graph of an m by m by m grid."""
+    line, eye = sp.diags_array([np.ones(m - 1), np.ones(m - 1)], offsets=[-1, 1]), sp.eye_array(m)
+    return sp.csr_array(sp.kron(sp.kron(line, eye), eye) + sp.kron(sp.kron(eye, line), eye)
+                        + sp.kron(sp.kron(eye, eye), line))
+
+
+def shuffled(A):
+    p = np.random.default_rng(0).permutation(A.shape[0])
+    return sp.csr_array(A[p][:, p])
+
+
+def test_a_shuffled_grid_is_in_poor_order_until_it_is_renumbered():
+    A = grid(30)
+    assert not has_poor_order(A)
+    poor = shuffled(A)
+    assert has_poor_order(poor)
+    better, order = renumbered(poor)
+    assert not has_poor_order(better)
+    assert (better != poor[order][:, order]).nnz == 0
+
+
+def test_moments_are_those_of_the_given_order(kernels, monkeypatch):
+    monkeypatch.setattr(_resident, "_LEAST_BLOCK", 0)
+    A = shuffled(grid(30))
+    V = np.random.default_rng(1).choice([-1.0, 1.0], (A.shape[0], 16))
+    kept = V.copy()
+    answers = []
+    for least in (10**9, 0):
+        monkeypatch.setattr(_resident, "_LEAST_PRODUCTS", least)
+        op = spectra.aslinearoperator(A)
+        answers.append(chebyshev_moments(op, V, 60, (-6.0, 6.0)))
+        assert ("renumbered" in vars(op)) == (least == 0)
+        assert op.matvecs == 16 * 30
+        np.testing.assert_array_equal(V, kept)
+    monkeypatch.setenv("SPECTRA_KERNELS", "0")
+    answers.append(chebyshev_moments(spectra.aslinearoperator(A), V, 60, (-6.0, 6.0)))
+    for found in answers[:2]:
+        np.testing.assert_allclose(found, answers[2], atol=1e-11 * A.shape[0], rtol=0)
+
+
+def test_only_a_symmetric_matrix_in_poor_order_is_renumbered():
+    assert spectra.aslinearoperator(grid(30)).renumbered is None
+    assert spectra.aslinearoperator(sp.csr_array(sp.triu(shuffled(grid(30))))).renumbered is None
+    assert spectra.aslinearoperator(shuffled(grid(30))).renumbered is not None
 
 
 def test_estimates_do_not_depend_on_kernels(kernels, monkeypatch):

@@ -16,12 +16,14 @@ import numpy as np
 
 from spectra import _arrays
 from spectra.operators import LinearOperator
+from spectra.operators._resident import resident
 
 
 def chebyshev_moments(A: LinearOperator, V, order: int, support: tuple[float, float], advance=None) -> np.ndarray:
     """Moments ``<v_j, T_i(B) v_j>`` for i = 0 ... order and every column of V, shape (k, order + 1).
 
-    Takes ceil(order / 2) products for each column and three blocks of memory.
+    Takes ceil(order / 2) products for each column and three blocks of memory. Where products gather from all over a
+    sparse matrix and many are to come, its rows are put into a better order first, which costs a second copy of it.
 
     Raises
     ------
@@ -32,8 +34,10 @@ def chebyshev_moments(A: LinearOperator, V, order: int, support: tuple[float, fl
     a, b = 2 / (hi - lo), -(hi + lo) / (hi - lo)
     mu = np.empty((V.shape[1], 2 * -(-order // 2) + 1))
     mu[:, 0] = _arrays.column_dots(V, V).real
-    before, now = None, V
-    for j in range(-(-order // 2)):
+    steps = -(-order // 2)
+    A, now = resident(A, V, steps)
+    before = None
+    for j in range(steps):
         factor = 1 if j == 0 else 2
         after, cross, square = A._step(now, before, factor * a, factor * b, -1.0)
         mu[:, 2 * j + 1] = factor * cross.real - (mu[:, 1] if j else 0.0)

@@ -8,6 +8,7 @@ at the door of the first estimator, see `_door.py`.
 from __future__ import annotations
 
 import warnings
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -16,6 +17,7 @@ from spectra import _arrays
 from spectra._kernels import csr_kernel
 from spectra.operators._algebra import Affine
 from spectra.operators._base import LinearOperator
+from spectra.operators._order import has_poor_order, renumbered
 
 FLOATS = ("float32", "float64", "complex64", "complex128")
 _HALVES = {"float16": "float32", "bfloat16": "float32", "complex32": "complex64"}
@@ -191,6 +193,15 @@ class Sparse(_Stored):
 
     def _kernel(self, V):
         return csr_kernel(self.A, V) if self.like is None and isinstance(V, np.ndarray) else None
+
+    @cached_property
+    def renumbered(self):
+        """The matrix with its rows in an order of close neighbours, and that order; None where the given one will do.
+
+        Found when first wanted, and kept: a second copy of the matrix.
+        """
+        will_do = not self.hermitian or self.host.indices.dtype != np.int32 or not has_poor_order(self.host)
+        return None if will_do else renumbered(self.host)
 
     def _adjoint(self):
         if self.A is not self.host:

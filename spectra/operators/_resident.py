@@ -1,0 +1,42 @@
+"""A sparse matrix in a long recurrence of which only inner products are wanted.
+
+Such a recurrence may overwrite its own blocks; and its rows may be renumbered, P A P' and P V, which leaves inner
+products as they are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spectra.operators._adapters import Sparse
+from spectra.operators._base import LinearOperator
+
+_LEAST_PRODUCTS = 400  # with one column each, below which a new order costs more than it saves
+_LEAST_BLOCK = 2**24  # bytes of a block that caches hold in any order
+
+
+def resident(A: LinearOperator, V, steps: int) -> tuple[LinearOperator, object]:
+    """An operator with the inner products of A along a recurrence of so many steps, and V to start it from.
+
+    That V is a copy, and a step may write over U. Operators without a compiled step come back as they are, V too.
+    """
+    if not isinstance(A, Sparse) or A._kernel(V) is None:
+        return A, V
+    long = steps * V.shape[1] >= _LEAST_PRODUCTS and V.nbytes >= _LEAST_BLOCK
+    renumbered = A.renumbered if long else None
+    if renumbered is None:
+        return _Resident(A, A.host), V.copy()
+    matrix, order = renumbered
+    return _Resident(A, matrix), np.take(V, order, axis=0)
+
+
+class _Resident(LinearOperator):
+    """The steps of a sparse operator, which counts them, with its rows in an order of our choice."""
+
+    def __init__(self, operator: Sparse, matrix):
+        super().__init__(operator.shape, operator.dtype)
+        self.operator, self.matrix = operator, matrix
+
+    def _step(self, V, U, a, b, c):
+        self.operator._spent += V.shape[1]
+        return self.operator._kernel(V)(self.matrix, V, U, a, b, c, out=U)
