@@ -1,4 +1,4 @@
-"""What can be done with a matrix of which only blocks ever exist: products, bilinear forms, the matrix itself.
+"""What can be done with a matrix of which only blocks ever exist: products, norms, bilinear forms, the matrix itself.
 
 A block k(X_I, Y_J) is small enough to stay in the cache of one core from its distances to its product. A symmetric
 matrix (Y is X) computes each pair of blocks once and uses it twice. NumPy's blocks run in threads; each of a fixed
@@ -16,11 +16,11 @@ import numpy as np
 
 from spectra import _arrays
 
-__all__ = ["bilinear", "matmul", "matrix", "product"]
+__all__ = ["bilinear", "matmul", "matrix", "product", "squared_norm"]
 
 _TILE = 256  # order of a block in NumPy: with what is made on the way to it, it stays in a cache of one or two MB
 _TASKS = 8
-_LARGEST_TILE = 4096  # in other libraries, which may have a device to fill
+_LARGEST_TILE, _LARGEST_ON_DEVICE = 1024, 4096  # in other libraries
 _QUIET, _QUIET_VECTOR = 2**18, 2**13  # multiplications up to which OpenBLAS starts no threads, k > 1 and k = 1
 
 
@@ -76,6 +76,22 @@ def matrix(block: Callable, X, Y, memory: int):
     return out
 
 
+def squared_norm(block: Callable, X, memory: int) -> float:
+    """Sum of the squares of all entries of the symmetric matrix k(X, X)."""
+    strips = list(_arrays.chunks(X.shape[0], _side(X, memory)))
+
+    def strip(i):
+        rows = X[strips[i], :]
+        beside = sum(_sum_of_squares(block(rows, X[columns, :])) for columns in strips[i + 1:])
+        return _sum_of_squares(block(rows, rows)) + 2 * beside
+
+    return sum(_in_threads(strip, list(range(len(strips))), X))
+
+
+def _sum_of_squares(k) -> float:
+    return float(_arrays.namespace(k).sum(k * k))
+
+
 def bilinear(derivatives: Callable, X, U, V, memory: int) -> dict:
     """u_j' D v_j, a vector over j, for every symmetric matrix D that ``derivatives(X_I, X_J)`` names and computes."""
     strips = list(_arrays.chunks(X.shape[0], _side(X, memory)))
@@ -123,10 +139,11 @@ def _transposed(k):
 
 
 def _side(X, memory) -> int:
-    """Order of the blocks: in NumPy made for the cache, elsewhere sixteen of them fill the memory."""
+    """Order of the blocks: in NumPy made for the cache; elsewhere sixteen of them fit the memory."""
     if isinstance(X, np.ndarray):
         return _TILE
-    return int(np.clip(np.sqrt(memory / (16 * _arrays.dtype_of(X).itemsize)), 64, _LARGEST_TILE))
+    largest = _LARGEST_TILE if "cpu" in str(_arrays.device(X)).lower() else _LARGEST_ON_DEVICE
+    return int(np.clip(np.sqrt(memory / (16 * _arrays.dtype_of(X).itemsize)), 64, largest))
 
 
 def _tasks(X, strips) -> int:

@@ -40,7 +40,7 @@ class Covariance:
     >>> kernel = 2.0 * gp.SquaredExponential(lengthscale=0.5) + gp.Linear()
     >>> kernel.parameters
     {'0.variance': 2.0, '0.lengthscale': 0.5, '1.lengthscale': 1.0}
-    >>> kernel.value([[0.0]], [[0.0], [1.0]]).round(4)
+    >>> kernel([[0.0]], [[0.0], [1.0]]).round(4)
     array([[2.    , 0.2707]])
     """
 
@@ -58,7 +58,7 @@ class Covariance:
         """The same covariance function with some parameters replaced."""
         raise TypeError(f"{type(self).__name__} must implement with_parameters(parameters)")
 
-    def value(self, X, Y):
+    def __call__(self, X, Y):
         """The block k(X, Y), shape (n, m), of inputs of shapes (n, d) and (m, d)."""
         X, Y = (x if _arrays.is_array(x) else np.asarray(x, dtype=float) for x in (X, Y))
         return self.jet(X, Y)[0]

@@ -66,11 +66,17 @@ class Stationary(Leaf):
     def _in_lengthscale(self, X, Y, r2, k) -> Derivatives:
         """d r² / d l = -2 r² / l, and a dimension's share of it for a length-scale a dimension."""
         scale = self.parameters["lengthscale"]
-        slope = cache(lambda: self.slope(r2, k))  # for all dimensions once
         if np.ndim(scale) == 0:
-            return {("lengthscale", None): lambda: (-2 / scale) * slope() * r2}
-        return {("lengthscale", c): lambda c=c: (-2 / float(scale[c])) * slope() * difference(X, Y, c) ** 2
-                for c in range(len(scale))}
+            return {("lengthscale", None): lambda: (-2 / scale) * self.slope(r2, k) * r2}
+        slope = cache(lambda: -self.slope(r2, k))  # for all dimensions once
+
+        def in_dimension(c):
+            share = difference(X, Y, c) * math.sqrt(2 / scale[c])
+            share *= share
+            share *= slope()
+            return share
+
+        return {("lengthscale", c): lambda c=c: in_dimension(c) for c in range(len(scale))}
 
 
 class SquaredExponential(Stationary):
