@@ -3,8 +3,8 @@
     python benchmarks/similarity.py [--peers .peers/bin/python] [--json similarity.json] [--sizes 1000 3000 10000]
 
 Three studies. `steadiness`: relative spread of a divergence over seeds, and the standard error it reports, by ridge
-and kind, on real graphs. `cost`: seconds and memory for what one graph needs before it can be compared, on
-Barabasi-Albert graphs of growing order; the peers (NetLSD 1.0, networkx) run in their own environment, one thread each.
+and kind, on real graphs. `cost`: CPU seconds and memory for what one graph needs before it can be compared,
+on Barabasi-Albert graphs of growing order; the peers (NetLSD 1.0, networkx) run in their own environment, one thread.
 `kin`: the share of real graphs whose nearest neighbour is of the same kind. Different quantities: an equal task only in
 spirit. The peers' environment: python -m venv .peers, then pip install netlsd networkx scipy.
 """
@@ -62,16 +62,16 @@ def steadiness(names=STEADY, seeds=8):
 
 
 def cost(n, peers, timeout, repeats=3):
-    """Seconds for one entropic spectrum and one divergence, and for what the peers need of one graph."""
+    """CPU seconds for one entropic spectrum and one divergence, and for what the peers need of one graph."""
     G = networkx.barabasi_albert_graph(n, 5, seed=1)
     W = graphs.adjacency(G)
     other = graphs.egs(graphs.adjacency(networkx.barabasi_albert_graph(n, 5, seed=2)), ridge=1e-4, rng=1)
     graphs.egs(W, rng=0)  # compiles
     times = []
     for seed in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         graphs.divergence(graphs.egs(W, ridge=1e-4, rng=seed), other)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     tracemalloc.start()
     graphs.egs(W, ridge=1e-4, rng=0)
     row = {"n": n, "edges": W.nnz // 2, "spectra": statistics.median(times),
@@ -97,7 +97,7 @@ def peer(W, what, python, timeout):
 
 
 def kin(peers, timeout):
-    """How many graphs have a nearest neighbour of their own kind, by method, and the seconds for all graphs."""
+    """How many graphs have a nearest neighbour of their own kind, by method, and the CPU seconds for all graphs."""
     names = [name for members in KIN.values() for name in members]
     label = {name: kind for kind, members in KIN.items() for name in members}
 
@@ -106,9 +106,9 @@ def kin(peers, timeout):
         return sum(label[names[int(row.argmin())]] == label[name] for name, row in zip(names, D, strict=True))
 
     matrices = [real(name) for name in names]
-    start = time.perf_counter()
+    start = time.process_time()
     densities = [graphs.egs(W, ridge=1e-4, rng=0) for W in matrices]
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     rows = [{"method": kind, "right": share(graphs.similarity_matrix(densities, kind=kind)), "of": len(names),
              "seconds": seconds} for kind in ("symmetric-kl", "js", "moments")]
     if peers:
@@ -135,10 +135,6 @@ def main():
     options = parser.parse_args()
     warnings.simplefilter("ignore", spectra.ConvergenceWarning)
     document = {"versions": {"spectra": spectra.__version__}, "cost": []}
-    for study, make in (("steadiness", steadiness), ("kin", lambda: kin(options.peers, options.timeout))):
-        document[study] = make()
-        print(json.dumps({study: document[study]}, indent=1), flush=True)
-        options.json.write_text(json.dumps(document, indent=1) + "\n")
     for n in options.sizes:
         row = cost(n, options.peers, options.timeout)
         for what in PEERS:
@@ -146,6 +142,10 @@ def main():
                 row[what].pop("found", None)
         document["cost"].append(row)
         print(json.dumps(row), flush=True)
+        options.json.write_text(json.dumps(document, indent=1) + "\n")
+    for study, make in (("steadiness", steadiness), ("kin", lambda: kin(options.peers, options.timeout))):
+        document[study] = make()
+        print(json.dumps({study: document[study]}, indent=1), flush=True)
         options.json.write_text(json.dumps(document, indent=1) + "\n")
 
 

@@ -9,8 +9,8 @@ from 0, as a density of eigenvalues would be, and from below 0, which keeps what
 lose there. 3.6: the eigenvalues of email-Eu-core and its entropic spectrum near 0. 3.7: large graphs by both densities
 (the thesis: DBLP and Amazon, which say "gap", YouTube, which does not; here graphs at hand).
 
---full takes the mix of 201,600 nodes in about 305 groups, and the large graphs. Data are downloaded, or read from the
-folder that SPECTRA_DATA names.
+--full takes a mix of 202,310 nodes in 268 groups (the thesis: 201,600 in 305, of 500 to 1000 nodes as well), and the
+large graphs. Data are downloaded, or read from the folder that SPECTRA_DATA names.
 """
 
 import argparse

@@ -55,6 +55,7 @@ def _add_graph_commands(commands) -> None:
     clusters = commands.add_parser("clusters", help="how many clusters a graph has, if its spectrum tells")
     clusters.add_argument("file", metavar="FILE", help=GRAPH)
     clusters.add_argument("--method", choices=list(COUNTS), default="auto", help="default: auto")
+    clusters.add_argument("--memory", type=_bytes, metavar="BYTES", help="for an exact count, as 500M, 4G; default 4G")
     clusters.add_argument("--labels", metavar="OUT.txt", help="write the cluster of every node, a line for each")
     compare = commands.add_parser("compare", help="how different the spectra of graphs are")
     compare.add_argument("files", nargs="+", metavar="FILE", help=GRAPH)

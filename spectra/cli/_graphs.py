@@ -10,7 +10,7 @@ from spectra import _arrays, graphs, plot
 from spectra._files import Description, read_matrix
 from spectra._maxent import maxent
 from spectra.cli._answer import Answer, draw, with_error
-from spectra.graphs._clusters import cluster_count
+from spectra.graphs._clusters import MEMORY, cluster_count
 from spectra.graphs._egs import RIDGE, Spectrum
 from spectra.graphs._matrices import is_normalized_laplacian
 from spectra.results import Estimate
@@ -48,7 +48,7 @@ def _title(read: Description) -> str:
 def clusters(args) -> Answer:
     graph = _Graph(args.file, args.symmetrize)
     spectrum = Spectrum(graph.matrix, args.moments, args.probes, args.rng, args.progress)
-    count = cluster_count(spectrum, args.method)
+    count = cluster_count(spectrum, args.method, args.memory or MEMORY)
     lines = [graph.title, *_in_words(count)]
     if args.labels:
         lines.append(_write_labels(args.labels, graph, count))
@@ -80,10 +80,11 @@ def _in_words(count: Estimate) -> list[str]:
         return [_headline(count), "  how many there are beyond that the spectrum does not say", f"  {', '.join(spent)}"]
     where = (f"  eigenvalues below {count.cutoff:.4g}; none is believed to lie within {count.margin:.2g} of it; "
              f"{_plural(count.components, 'connected component')}")
+    others = [f"  {', '.join(map(str, count.others))} at other gaps: groups within groups"] if count.others else []
     if count.certificate:
-        return [_headline(count), where, f"  counted exactly ({count.certificate}), {', '.join(spent)}"]
+        return [_headline(count), where, *others, f"  counted exactly ({count.certificate}), {', '.join(spent)}"]
     low, high = count.interval()
-    return [_headline(count), where, f"  95 % interval [{low:.4g}, {high:.4g}], {', '.join(spent)}"]
+    return [_headline(count), where, *others, f"  95 % interval [{low:.4g}, {high:.4g}], {', '.join(spent)}"]
 
 
 def _write_labels(path: str, graph: _Graph, count: Estimate) -> str:
