@@ -240,7 +240,7 @@ class _Sum:
     def next_batch(self) -> None:
         self.batches += 1
         if self.batches % _PARTIAL == 0:
-            self.total = self.part.double() if self.total is None else self.total.add_(self.part)
+            self.total = self.part.to(torch.float64, copy=True) if self.total is None else self.total.add_(self.part)
             self.part.zero_()
 
     def result(self) -> torch.Tensor:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 
 from spectra.nn._data import head
+
+with warnings.catch_warnings():  # of torch, about its own use of torch.jit.script, when forward mode is first used
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import torch._decomp.decompositions_for_jvp
 
 _SAMPLES = 8
 _TOLERANCE = {"jvp": 1e-6, "differences": 1e-3}
@@ -48,6 +54,6 @@ def _compare(found, expected, means: str, name: str) -> None:
     scale = sum(float(e.norm()) ** 2 for _, e in pairs) ** 0.5
     error = sum(float((f - e).norm()) ** 2 for f, e in pairs) ** 0.5
     if not error <= _TOLERANCE[means] * scale:
-        raise ValueError(f"a product of {name} differs from the directional derivative ({means}) by {error / scale:.2g} "
-                         "of its size, in float64 on the first samples: a layer of the model has a wrong derivative, "
-                         "or the loss is not repeatable; check=None goes on without this test")
+        raise ValueError(f"a product of {name} differs from the directional derivative ({means}) by "
+                         f"{error / scale:.2g} of its size, in float64 on the first samples: a layer of the model has "
+                         "a wrong derivative, or the loss is not repeatable; check=None goes on without this test")

@@ -21,7 +21,7 @@ class Batches:
 
     def __init__(self, data):
         self.data = [data] if _is_one_batch(data) else data
-        if not hasattr(self.data, "__iter__") or iter(self.data) is self.data:
+        if not hasattr(self.data, "__iter__") or hasattr(self.data, "__next__"):
             raise TypeError(f"data must be a loader, a list of batches, or a pair (inputs, targets), found a "
                             f"{type(data).__name__}, which can be read only once or not at all; pass list(data)")
         self._generators = [(one, one.get_state()) for one in _generators(data)]

@@ -62,8 +62,8 @@ class OutputCurvatureOperator(CurvatureOperator):
         for name, a, b in zip(network.parameters.names, through, whole, strict=True):
             a, b = (torch.zeros(()) if one is None else one for one in (a, b))
             if float((a - b).norm()) > 1e-3 * float(b.norm() + a.norm()):
-                raise ValueError(f"the loss depends on {name} by other ways than the outputs of the model (weight decay "
-                                 "inside loss_fn?); take them out, and add them with .shift()")
+                raise ValueError(f"the loss depends on {name} by other ways than the outputs of the model (weight "
+                                 "decay inside loss_fn?); take them out, and add them with .shift()")
 
 
 def _zeros_for_none(outputs: Outputs) -> list:
@@ -85,7 +85,8 @@ class GGNOperator(OutputCurvatureOperator):
     Raises
     ------
     ValueError
-        As `HessianOperator`; and if the loss cannot be split or is not convex in the outputs (checked on one direction).
+        As `HessianOperator`; and if the loss cannot be split or is not convex in the outputs (checked along one
+        direction).
 
     Notes
     -----

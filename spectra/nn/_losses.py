@@ -76,7 +76,8 @@ class Loss:
         self.function = loss_fn
         self.kind, self.options = recognised(loss_fn)
         self.is_criterion = _looks_like_a_criterion(loss_fn)
-        self.adds = weight == "sum" or (self.kind is not None or self.is_criterion) and self.options.reduction == "sum"
+        known = self.kind is not None or self.is_criterion
+        self.adds = weight == "sum" or bool(known and self.options.reduction == "sum")
         if self.options.reduction == "none":
             raise ValueError("a criterion with reduction='none' gives no single loss; use 'mean' or 'sum'")
 
@@ -114,8 +115,8 @@ class Loss:
         if self.adds:
             return Value(loss, 1.0, size)
         if any(not one.is_floating_point() and one.dim() and bool((one == _IGNORED).any()) for one in tensors(batch)):
-            raise ValueError(f"a batch holds targets {_IGNORED}, which losses ignore, so its mean cannot be weighted by "
-                             "the batch size; let loss_fn return (sum, count)")
+            raise ValueError(f"a batch holds targets {_IGNORED}, which losses ignore, so its mean cannot be weighted "
+                             "by the batch size; let loss_fn return (sum, count)")
         return Value(loss * size, size, size)
 
     def _counts(self, z, y) -> tuple[float, float]:

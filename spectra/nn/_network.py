@@ -13,10 +13,8 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from spectra.nn._convolutions import efficient_convolutions
 from spectra.nn._data import mapped
 from spectra.nn._losses import Loss, Value
 from spectra.nn._parameters import Parameters
@@ -52,7 +50,6 @@ class Network:
         self._call = _Call(model)
         self._fingerprint: list | None = None
         self._leaves: dict[str, torch.Tensor] = {}
-        self._convolutional = any(isinstance(m, _ConvNd) for m in model.modules())
         self._recurrent = any(isinstance(m, nn.RNNBase) for m in model.modules())
 
     def like(self) -> torch.Tensor:
@@ -93,13 +90,9 @@ class Network:
     # Evaluation
 
     def place(self, batch):
-        """A batch on the device of the model, and in its precision where that was changed."""
-        changed = any(p.dtype != self.dtype for p in self.model.parameters())
-
-        def moved(one):
-            return one.to(device=self.device, dtype=self.dtype if changed and one.is_floating_point() else None)
-
-        return mapped(moved, batch)
+        """A batch on the device of the model and in its precision."""
+        return mapped(lambda one: one.to(device=self.device, dtype=self.dtype if one.is_floating_point() else None),
+                      batch)
 
     def call(self, f, batch, index: int, replaced: dict | None = None):
         """``f(model, batch)`` with the leaves in place of the parameters; `replaced` takes the place of some."""
@@ -155,10 +148,6 @@ class Network:
         if isinstance(module, (_BatchNorm, _InstanceNorm)):
             return self.bn == "train"
         return {"off": False, "seeded": True, "error": training}[self.dropout]
-
-    def convolutions(self, linear: bool = False):
-        """Cheap second derivatives of convolutions, where there are any."""
-        return efficient_convolutions(linear) if self._convolutional else contextlib.nullcontext()
 
 
 def _precision(model, dtype) -> torch.dtype:
