@@ -231,9 +231,11 @@ def _home(op, x):
 
 def _maxent(op, y, plan) -> Pass:
     """The evidence by maximum entropy: its log-determinant beside the solves of the block Krylov space."""
+    if plan.preconditioner is None:
+        plan = replace(plan, preconditioner=_suitable(op, int(plan.memory or _arrays.MEMORY)) or "none")
     done = _stochastic(op, y, plan, judge=False)
     value = logdet(op, method="maxent", matvecs=(plan.probes + 1) * (plan.steps or _SHALLOW), rng=done.logdet.seed,
-                   preconditioner=plan.preconditioner or "none", memory=plan.memory, check=False)
+                   preconditioner=plan.preconditioner, memory=plan.memory, check=False)
     return replace(done, logdet=value)
 
 

@@ -1,0 +1,219 @@
+"""The regressor: against scikit-learn's, exact against matrix-free, and the manners of an estimator."""
+
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+from spectra import datasets, gp
+from spectra.gp._fitting import Objective, adam, lbfgs
+
+NO_DATA = pytest.mark.skipif(not os.environ.get("SPECTRA_DATA"), reason="needs the tables in the folder SPECTRA_DATA")
+
+
+def waves(n=120, d=2, noise=0.1, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(-2, 2, (n, d))
+    return X, 3 + np.sin(2 * X[:, 0]) + 0.5 * X[:, -1] + noise * rng.standard_normal(n)
+
+
+def scores(model, X, y):
+    mean, std = model.predict(X, return_std=True)
+    return np.sqrt(np.mean((y - mean) ** 2)), np.mean(-0.5 * np.log(2 * np.pi * std**2) - 0.5 * ((y - mean) / std) ** 2)
+
+
+def sklearn_model(d):
+    process = pytest.importorskip("sklearn.gaussian_process")
+    kernels = process.kernels
+    return process.GaussianProcessRegressor(
+        kernels.ConstantKernel(1.0, (1e-3, 1e4)) * kernels.RBF(np.full(d, d**0.5), (1e-3, 1e4))
+        + kernels.WhiteKernel(0.1, (1e-6, 1e2)))
+
+
+def standardised(X, y, X_test):
+    return (X - X.mean(0)) / X.std(0), (y - y.mean()) / y.std(), (X_test - X.mean(0)) / X.std(0)
+
+
+def test_finds_what_scikit_learn_finds():
+    X, y = waves(160)
+    Z, t, Z_test = standardised(X[:120], y[:120], X[120:])
+    theirs = sklearn_model(2).fit(Z, t)
+    ours = gp.GPRegressor().fit(X[:120], y[:120])
+    assert ours.log_marginal_likelihood_.value == pytest.approx(theirs.log_marginal_likelihood_value_, abs=1e-3)
+    mean, std = ours.predict(X[120:], return_std=True)
+    expected, spread = theirs.predict(Z_test, return_std=True)
+    np.testing.assert_allclose(mean, y[:120].mean() + y[:120].std() * expected, rtol=1e-3)
+    np.testing.assert_allclose(std, y[:120].std() * spread, rtol=1e-2)
+
+
+def test_matrix_free_fit_is_the_exact_one():
+    """The iterative methods, forced upon a table small enough to check them."""
+    X, y = waves(200)
+    exact = gp.GPRegressor("matern52", max_iter=30, random_state=0).fit(X[:160], y[:160])
+    free = gp.GPRegressor("matern52", method="stochastic", subset=100, full_steps=4, rank=30, neighbors=160,
+                          max_iter=15, random_state=0).fit(X[:160], y[:160])
+    assert free.log_marginal_likelihood_.stderr > 0
+    assert free.log_marginal_likelihood_.value > exact.log_marginal_likelihood_.value - 5
+    a, b = scores(exact, X[160:], y[160:]), scores(free, X[160:], y[160:])
+    assert a == pytest.approx(b, rel=0.1)
+
+
+def test_common_random_numbers_make_lbfgs_work_on_stochastic_likelihoods():
+    X, y = waves(100)
+    exact = gp.GPRegressor(max_iter=30).fit(X, y)
+    free = gp.GPRegressor(method="stochastic", max_iter=15, rank=30, tol=1e-6, random_state=1).fit(X, y)
+    assert free.log_marginal_likelihood_.value > exact.log_marginal_likelihood_.value - 3
+
+
+def test_adam_climbs_to_where_lbfgs_is():
+    X, y = waves(100)
+    K = gp.KernelOperator(X, "rbf", noise=0.5)
+    objective = Objective(K, y - y.mean(), lambda K: {})
+    best = objective(lbfgs(objective, 50, lambda: None)[0])[0]
+    found = objective(adam(objective, 80, lambda: None)[0])[0]
+    assert best <= found + 1e-6 < objective(objective.start)[0] - 0.1
+    assert found - best < 0.05
+
+
+def test_gradient_of_the_objective_is_that_of_differences():
+    X, y = waves(60)
+    K = gp.KernelOperator(X, "matern32", lengthscale=np.array([0.7, 1.3]), variance=1.4, noise=0.2)
+    objective = Objective(K, y - y.mean(), lambda K: {})
+    slope = objective(objective.start)[1]
+    for i in range(len(slope)):
+        step = 1e-6 * np.eye(len(slope))[i]
+        difference = (objective(objective.start + step)[0] - objective(objective.start - step)[0]) / 2e-6
+        assert slope[i] == pytest.approx(difference, rel=1e-5, abs=1e-8)
+
+
+def test_refused_parameters_send_the_search_back():
+    """Duplicate rows and hardly any noise: the matrix stops being definite on the way."""
+    X, y = waves(60, noise=0.0)
+    X, y = np.repeat(X, 2, 0), np.repeat(y, 2)
+    model = gp.GPRegressor(noise=1e-3, max_iter=40).fit(X, y)
+    assert model.score(X, y) > 0.999
+    objective = Objective(gp.KernelOperator(X, "rbf", lengthscale=1e3, noise=0.0), y, lambda K: {})
+    objective(objective.start)
+    value, slope = objective._refused(objective.start + 1)
+    assert value > objective._accepted[1]
+    assert np.all(slope > 0)
+
+
+def test_variance_of_neighbours_never_understates():
+    X, y = waves(300)
+    model = gp.GPRegressor("matern32", random_state=0).fit(X[:260], y[:260])
+    Z = (X[260:] - model._centre) / model._scale
+    exact = model._explained_by_all(Z)
+    last = np.full(40, -np.inf)
+    for m in (1, 20, 100, 260):
+        model.neighbors = m
+        explained = model._explained_by_neighbors(Z)
+        assert np.all(explained <= exact + 1e-9)
+        assert np.mean(explained) >= np.mean(last)
+        last = explained
+    np.testing.assert_allclose(last, exact, rtol=1e-8)
+
+
+@pytest.mark.parametrize("kernel", [gp.SquaredExponential(1.0) + gp.Linear(), "matern12",
+                                    lambda X, Y: np.exp(-np.abs(X[:, None, :] - Y[None, :, :]).sum(-1))])
+def test_any_kernel(kernel):
+    X, y = waves(150)
+    given = callable(kernel) and not isinstance(kernel, gp.Covariance)
+    model = gp.GPRegressor(kernel, optimizer=None if given else "l-bfgs", max_iter=15).fit(X[:120], y[:120])
+    assert model.score(X[120:], y[120:]) > 0.9
+
+
+def test_one_length_scale_or_one_a_column():
+    X, y = waves(60)
+    assert np.ndim(gp.GPRegressor(ard=False, max_iter=3).fit(X, y).parameters_["lengthscale"]) == 0
+    assert np.shape(gp.GPRegressor(max_iter=3).fit(X, y).parameters_["lengthscale"]) == (2,)
+    fixed = gp.GPRegressor(lengthscale=0.5, noise=0.2, optimizer=None).fit(X, y)
+    assert fixed.parameters_["noise"] == 0.2
+    assert fixed.n_iter_ == 0
+
+
+def test_units_do_not_matter():
+    X, y = waves(80)
+    one = gp.GPRegressor(max_iter=10).fit(X, y)
+    other = gp.GPRegressor(max_iter=10).fit(1e6 * X - 5e5, 1e-6 * y)
+    np.testing.assert_allclose(other.predict(1e6 * X - 5e5), 1e-6 * one.predict(X), rtol=1e-6)
+
+
+def test_progress_is_told():
+    seen = []
+    X, y = waves(50)
+    gp.GPRegressor(max_iter=5, progress=lambda done, total: seen.append((done, total))).fit(X, y)
+    assert seen
+    assert seen[-1][1] == 5
+
+
+def test_seed_repeats_a_fit():
+    X, y = waves(200)
+    models = [gp.GPRegressor(method="stochastic", subset=80, full_steps=2, max_iter=5, rank=20, random_state=seed)
+              .fit(X, y) for seed in (3, 3, 4)]
+    values = [model.log_marginal_likelihood_.value for model in models]
+    assert values[0] == values[1] != values[2]
+
+
+# The manners of an estimator
+
+
+def test_scikit_learn_checks_pass():
+    checks = pytest.importorskip("sklearn.utils.estimator_checks")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own, about base classes and skipped checks
+        results = checks.check_estimator(gp.GPRegressor(max_iter=3), on_fail=None)
+    failed = [(r["check_name"], r["exception"]) for r in results if r["status"] == "failed"]
+    assert not failed
+    assert sum(r["status"] == "passed" for r in results) > 40
+
+
+def test_library_does_not_import_scikit_learn():
+    code = ("import sys, numpy as np; from spectra import gp; x = np.linspace(0, 1, 9)[:, None];"
+            "gp.GPRegressor(max_iter=2).fit(x, x[:, 0]).predict(x); assert 'sklearn' not in sys.modules")
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_parameters_by_name_and_pickles():
+    model = gp.GPRegressor("matern32", noise=0.3)
+    assert repr(model) == "GPRegressor(kernel='matern32', noise=0.3)"
+    assert model.set_params(noise=0.2).get_params()["noise"] == 0.2
+    with pytest.raises(ValueError, match="Invalid parameter 'nose'"):
+        model.set_params(nose=1)
+    X, y = waves(40)
+    model.set_params(max_iter=3).fit(X, y)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
+
+
+def test_errors_say_what_to_do():
+    X, y = waves(20)
+    with pytest.raises(ValueError, match="optimizer must be"):
+        gp.GPRegressor(optimizer="sgd").fit(X, y)
+    with pytest.raises(ValueError, match=r"shape \(20,\)"):
+        gp.GPRegressor().fit(X, y[:3])
+    with pytest.raises(ValueError, match="not fitted yet"):
+        gp.GPRegressor().predict(X)
+    with pytest.raises(ValueError, match="Reshape your data"):
+        gp.GPRegressor().fit(X[:, 0], y)
+    with pytest.raises(ValueError, match="3 features"):
+        gp.GPRegressor(max_iter=1).fit(X, y).predict(np.ones((2, 3)))
+
+
+@NO_DATA
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["yacht", "housing"])
+def test_real_tables_against_scikit_learn(name):
+    X, y, X_test, y_test = datasets.load(name).split(0)
+    Z, t, Z_test = standardised(X, y, X_test)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn's, of length-scales at their bounds
+        theirs = sklearn_model(X.shape[1]).fit(Z, t)
+    ours = gp.GPRegressor(random_state=0).fit(X, y)
+    rmse, log_likelihood = scores(ours, X_test, y_test)
+    expected = scores(theirs, Z_test, (y_test - y.mean()) / y.std())
+    assert rmse / y.std() == pytest.approx(expected[0], rel=0.1)
+    assert log_likelihood + np.log(y.std()) == pytest.approx(expected[1], abs=0.1)
