@@ -45,6 +45,11 @@ def save(part, document):
     draft.replace(draft.with_suffix(".json"))
 
 
+def stored(part):
+    path = MEASURED / f"clusters-{part}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def counted(G, **options):
     """The estimate without its warnings, as plain numbers, and the seconds it took."""
     start = time.perf_counter()
@@ -68,9 +73,12 @@ SETTINGS = {
 
 
 def families(options):
-    rows = []
+    rows = stored("families").get("runs", []) if options.resume else []
+    done = {(row["family"], row["seed"]) for row in rows}
     for name, family in FAMILIES.items():
         for seed in range(options.first, options.first + options.seeds):
+            if (name, seed) in done:
+                continue
             G, planted = family(np.random.default_rng([seed, *name.encode()]))
             values = np.linalg.eigvalsh(graphs.normalized_laplacian(G).toarray())
             answers = {setting: counted(G, rng=seed, **o) for setting, o in SETTINGS.items()}
@@ -256,7 +264,7 @@ def one_peer(name, peer):
     G, planted = graph_of(name)
     W = graphs.adjacency(G)
     del G
-    ready = networkx.from_scipy_sparse_array(W) if peer == "louvain" else W
+    ready = {"louvain": networkx.from_scipy_sparse_array, "leiden": igraph_of}.get(peer, graphs.adjacency)(W)
     base, start = peak(), time.perf_counter()
     answer = {"spectra": by_spectra, "eigengap": by_eigengap, "louvain": by_louvain, "leiden": by_leiden}[peer](
         ready, planted)
@@ -286,13 +294,15 @@ def by_louvain(G, planted):
     return {"answer": len(networkx.community.louvain_communities(G, seed=0))}
 
 
-def by_leiden(W, planted):
+def igraph_of(W):
     import igraph
 
     upper = scipy.sparse.triu(W, 1).tocoo()
-    G = igraph.Graph(W.shape[0], np.column_stack([upper.row, upper.col]).tolist())
-    found = G.community_leiden(objective_function="modularity", n_iterations=-1)
-    return {"answer": len(found)}
+    return igraph.Graph(W.shape[0], np.column_stack([upper.row, upper.col]).tolist())
+
+
+def by_leiden(G, planted):
+    return {"answer": len(G.community_leiden(objective_function="modularity", n_iterations=-1))}
 
 
 def peak():
@@ -308,6 +318,7 @@ def main():
     parser.add_argument("part", nargs="?", choices=PARTS)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first", type=int, default=1000, help="first seed of the families")
+    parser.add_argument("--resume", action="store_true", help="go on with the families where a run was cut off")
     parser.add_argument("--task", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.task:
