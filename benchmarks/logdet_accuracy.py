@@ -38,11 +38,9 @@ STEPS = 30  # of the peers
 OURS = "spectra stochastic"
 PLAIN = "spectra, not preconditioned"
 CELLS = [  # kernel, noise, length-scale: condition numbers from 1e2 to 1e11
-    ("rbf", 1e-2, 0.05), ("rbf", 1e-2, 0.15), ("rbf", 1e-2, 0.45), ("rbf", 1e-2, 0.85),
-    ("rbf", 1e-5, 0.15), ("rbf", 1e-5, 0.45),
+    ("rbf", 1e-2, 0.05), ("rbf", 1e-2, 0.15), ("rbf", 1e-2, 0.45), ("rbf", 1e-5, 0.45),
     ("rbf", 1e-8, 0.15), ("rbf", 1e-8, 0.35), ("rbf", 1e-8, 0.85),
-    ("matern-3/2", 1e-2, 0.15), ("matern-3/2", 1e-2, 0.45), ("matern-3/2", 1e-5, 0.45),
-    ("matern-3/2", 1e-8, 0.15), ("matern-3/2", 1e-8, 0.85),
+    ("matern-3/2", 1e-2, 0.45), ("matern-3/2", 1e-5, 0.15), ("matern-3/2", 1e-8, 0.45),
 ]
 
 
@@ -66,7 +64,7 @@ def ours(K, noise, truth, products, rng, preconditioner):
             "covers": bool(low <= truth <= high), "interval": [low, high], "stderr": float(estimate.stderr),
             "bias": list(estimate.bias or ()), "probes": estimate.probes, "steps": estimate.steps,
             "rank": estimate.details.get("rank", 0), "method": estimate.method,
-            "warnings": [str(w.message) for w in caught], "seconds": time.perf_counter() - start}
+            "warned": len(caught) > 0, "seconds": time.perf_counter() - start}
 
 
 def peers(python, K, noise, truth, products, rng):

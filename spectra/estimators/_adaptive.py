@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from spectra.estimators._block_slq import BlockQuadrature
+from spectra.estimators._budget import bias_width
 from spectra.estimators._problem import Problem
 from spectra.estimators._slq import LanczosQuadrature
 from spectra.results import Estimate, SpectralDensity, joined
@@ -93,8 +94,9 @@ def _widened(problem, kind, run, density, goal, advance) -> SpectralDensity:
 
 
 def _deepest(problem, kind, k, budget):
-    """Steps that the budget and, where the basis is kept, the memory allow."""
-    memory_limit = problem.room(k) - 6 if kind.vectors(1) != kind.vectors(2) else budget
+    """Steps that the budget and, where the basis is kept, the memory allow; a few even where it allows none, for
+    shallower runs would spend the budget and tell nothing."""
+    memory_limit = max(problem.room(k) - 6, _FIRST_DEPTH) if kind.vectors(1) != kind.vectors(2) else budget
     return max(min(budget // k, memory_limit, max(problem.n, _FIRST_DEPTH)), 1)
 
 
@@ -122,7 +124,7 @@ class _Goal:
         if run.steps < _FIRST_DEPTH:
             return False
         estimate = run.density(controls=False).sum(self.f)
-        width = _width(estimate.bias)
+        width = bias_width(estimate)
         if self.rtol is not None:
             return width <= 0.4 * self.tolerance(estimate)
         more = max(self.limit - spent, 0) // run.steps
@@ -133,14 +135,14 @@ class _Goal:
         if self.rtol is None or density.complete or self.limit - spent < PILOT * _FIRST_DEPTH:
             return False
         estimate = density.sum(self.f)
-        return _width(estimate.bias) + estimate.half_width() > self.tolerance(estimate) < 2 * _width(estimate.bias)
+        return bias_width(estimate) + estimate.half_width() > self.tolerance(estimate) < 2 * bias_width(estimate)
 
     def probes_wanted(self, density: SpectralDensity, steps: int, spent: int) -> int:
         affordable = max(self.limit - spent, 0) // max(steps, 1)
         if self.rtol is None:
             return affordable
         estimate = density.sum(self.f)
-        statistical = self.tolerance(estimate) - _width(estimate.bias)
+        statistical = self.tolerance(estimate) - bias_width(estimate)
         half = estimate.half_width()
         if half <= statistical or affordable < 1:
             return 0
@@ -148,7 +150,3 @@ class _Goal:
             statistical = 0.5 * self.tolerance(estimate)  # bias dominates: more probes will not help, but some must do
         factor = min((half / statistical) ** 2 if np.isfinite(half) else 8.0, 16.0)
         return min(int(np.ceil(density.probes * (1.1 * factor - 1))), affordable) if half > statistical else 0
-
-
-def _width(bias) -> float:
-    return 0.0 if bias is None else max(abs(bias[0]), abs(bias[1]))

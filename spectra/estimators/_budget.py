@@ -1,8 +1,10 @@
-"""How much may be spent: `matvecs` in all, or `probes` x `steps`, or whatever a tolerance needs."""
+"""How much may be spent: `matvecs` in all, `probes` x `steps`, or what a tolerance needs; and what was reached."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+
+from spectra.results import Estimate
 
 DEFAULT_MATVECS = 1500
 CAP = 20_000
@@ -83,8 +85,7 @@ def budget(matvecs=None, probes=None, steps=None, rtol=None) -> Budget:
     for name, count in (("matvecs", matvecs), ("probes", probes), ("steps", steps)):
         if count is not None and (int(count) != count or count < 1):
             raise ValueError(f"{name} must be a positive integer, found {count!r}")
-    if rtol is not None and not 0 < rtol < 1:
-        raise ValueError(f"rtol must lie between 0 and 1, found {rtol!r}; 1e-3 asks for three digits")
+    require_tolerance(rtol)
     if rtol is not None and (probes or steps):
         raise ValueError("rtol chooses probes and steps itself; give it alone, or with matvecs as a cap")
     if matvecs is not None and probes and steps:
@@ -97,3 +98,21 @@ def budget(matvecs=None, probes=None, steps=None, rtol=None) -> Budget:
     if matvecs is None:
         matvecs = CAP if rtol is not None else DEFAULT_MATVECS
     return Budget(int(matvecs), probes, steps, rtol, capped=capped)
+
+
+def require_tolerance(rtol: float | None, meaning: str = "1e-3 asks for three digits") -> None:
+    """Refuse a tolerance that does not lie in (0, 1)."""
+    if rtol is not None and not 0 < rtol < 1:
+        raise ValueError(f"rtol must lie between 0 and 1, found {rtol!r}; {meaning}")
+
+
+def bias_width(estimate: Estimate) -> float:
+    """How far the bias bracket reaches from 0."""
+    return 0.0 if estimate.bias is None else float(max(abs(end) for end in estimate.bias))
+
+
+def reached(estimate: Estimate, offset: float = 0.0) -> float:
+    """Half the width of the 95 % interval, bias included, relative to the value and a known part of it, `offset`."""
+    value = abs(estimate.value + offset)
+    half = float(estimate.half_width()) + bias_width(estimate)
+    return half / value if value else (float("inf") if half else 0.0)

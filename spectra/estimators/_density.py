@@ -10,7 +10,7 @@ from spectra._maxent import maxent
 from spectra._progress import track
 from spectra.estimators._adaptive import fixed
 from spectra.estimators._block_slq import BlockQuadrature
-from spectra.estimators._budget import CAP
+from spectra.estimators._budget import CAP, require_tolerance
 from spectra.estimators._kpm import kpm_density
 from spectra.estimators._moments import estimated_moments
 from spectra.estimators._problem import Problem
@@ -95,9 +95,7 @@ DENSITIES = {"slq": _slq, "block-slq": _block_slq, "kpm": kpm_density, "maxent":
 
 
 def _to_tolerance(problem, method, rtol, progress) -> SpectralDensity:
-    if not 0 < rtol < 1:
-        raise ValueError(f"rtol must lie between 0 and 1, found {rtol!r}; 0.01 asks for a mean error of 1 % in the "
-                         "distribution function")
+    require_tolerance(rtol, "0.01 asks for a mean error of 1 % in the distribution function")
     spent, steps, probes, before = problem.A.matvecs, 16, 4, None
     with track(progress, CAP, method) as advance:
         while True:

@@ -15,7 +15,7 @@ from spectra._arrays import MEMORY
 from spectra._progress import track
 from spectra.estimators._adaptive import adaptive, fixed
 from spectra.estimators._block_slq import BlockQuadrature
-from spectra.estimators._budget import Budget, budget
+from spectra.estimators._budget import Budget, bias_width, budget, reached
 from spectra.estimators._density import maxent_density
 from spectra.estimators._exact import affordable, exact_sum, products_to_form
 from spectra.estimators._kpm import chebyshev_sum
@@ -154,9 +154,9 @@ def _by_doubling(estimator):
             estimate = estimator(problem, f, probes, steps, advance)
             used = problem.A.matvecs - spent
             estimate = replace(estimate, matvecs=used, details=dict(estimate.details))
-            if _achieved(estimate, offset) <= allowed.rtol or used + 2 * probes * steps > allowed.matvecs:
+            if reached(estimate, offset) <= allowed.rtol or used + 2 * probes * steps > allowed.matvecs:
                 return estimate
-            biased = _width(estimate) > estimate.half_width()
+            biased = bias_width(estimate) > estimate.half_width()
             probes, steps = (probes, 2 * steps) if biased else (2 * probes, steps)
 
     return run
@@ -186,21 +186,10 @@ _FOR_BOUNDS = 30  # products that `spectral_bounds` takes
 _LEAST_BLOCK, _LEAST_STEPS = 4, 32  # a block of fewer probes, or of less depth, is not worth its memory
 
 
-def _width(estimate: Estimate) -> float:
-    return 0.0 if estimate.bias is None else float(max(abs(end) for end in estimate.bias))
-
-
-def _achieved(estimate: Estimate, offset: float = 0.0) -> float:
-    """Half the width of the 95 % interval relative to the value."""
-    value = abs(estimate.value + offset)
-    half = float(estimate.half_width()) + _width(estimate)
-    return half / value if value else (float("inf") if half else 0.0)
-
-
 def _warn(estimate: Estimate, allowed: Budget, purpose: str, unit: float):
     """`unit` is what rounding may be measured against where the value is 0 by chance, as log det I is."""
-    half, width = float(estimate.half_width()) if estimate.stderr else 0.0, _width(estimate)
-    achieved = _achieved(estimate)
+    half, width = float(estimate.half_width()) if estimate.stderr else 0.0, bias_width(estimate)
+    achieved = reached(estimate)
     if allowed.rtol is not None and achieved > allowed.rtol:
         cause = "quadrature bias dominates: more steps would help" if width > half else "more probes would help"
         warnings.warn(f"{purpose} was asked for rtol={allowed.rtol:.2g} and reached {achieved:.2g} with "

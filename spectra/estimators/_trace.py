@@ -10,6 +10,7 @@ import numpy as np
 
 from spectra import _arrays
 from spectra._progress import track
+from spectra.estimators._budget import reached, require_tolerance
 from spectra.estimators._hutchpp import hutchinson, hutchpp
 from spectra.estimators._sampling import (
     PROBES,
@@ -119,7 +120,7 @@ def trace(A, *, matvecs: int | None = None, method: str = "auto", rtol: float | 
     10.0
     """
     pick(METHODS, method, "trace")
-    _require_tolerance(rtol)
+    require_tolerance(rtol)
     if probe is not None and probe not in PROBES:
         raise ValueError(f"probe must be one of {sorted(PROBES)}, found {probe!r}")
     op = aslinearoperator(A)
@@ -182,7 +183,7 @@ def _run(sampler: Sampler, method: str, left: int, rtol) -> Estimate:
     """The estimate at the end of the budget, or the first within the tolerance."""
     totals, complete = ([left], False) if method == "exact" else _totals(sampler, method, left, rtol)
     for found in METHODS[method](sampler, totals):
-        if rtol is not None and _tolerance(found) <= rtol:
+        if rtol is not None and reached(found) <= rtol:
             return found
     return next(exact(sampler, [left - sampler.spent])) if complete else found
 
@@ -206,20 +207,9 @@ def _totals(sampler: Sampler, method: str, left: int, rtol) -> tuple[list[int], 
     return [*totals, end], False
 
 
-def _tolerance(found: Estimate) -> float:
-    """Half the width of the 95 % interval relative to the value."""
-    half = float(found.half_width(0.95))
-    return half / abs(found.value) if found.value else half * np.inf if half else 0.0
-
-
-def _require_tolerance(rtol):
-    if rtol is not None and not 0 < rtol < 1:
-        raise ValueError(f"rtol must lie between 0 and 1, found {rtol!r}; 1e-3 asks for three digits")
-
-
 def _warn(answer: Estimate, rtol):
-    if rtol is not None and _tolerance(answer) > rtol:
-        warnings.warn(f"trace reached a relative tolerance of {_tolerance(answer):.2g} at 95 %, not rtol={rtol:g}, "
+    if rtol is not None and reached(answer) > rtol:
+        warnings.warn(f"trace reached a relative tolerance of {reached(answer):.2g} at 95 %, not rtol={rtol:g}, "
                       f"with {answer.matvecs} products; raise matvecs or memory, or try another method",
                       ConvergenceWarning, stacklevel=3)
     rank = answer.details.get("effective_rank", np.inf)
