@@ -3,5 +3,6 @@
 from spectra.nn._fisher import EmpiricalFisherOperator, FisherOperator
 from spectra.nn._ggn import GGNOperator
 from spectra.nn._hessian import HessianOperator
+from spectra.nn._variance import curvature_variance
 
-__all__ = ["EmpiricalFisherOperator", "FisherOperator", "GGNOperator", "HessianOperator"]
+__all__ = ["EmpiricalFisherOperator", "FisherOperator", "GGNOperator", "HessianOperator", "curvature_variance"]
