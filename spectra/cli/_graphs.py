@@ -78,7 +78,8 @@ def _in_words(count: Estimate) -> list[str]:
     spent = [f"{count.matvecs} products", count.method] + [f"seed {count.seed}"] * (count.matvecs > 0)
     if not count.gap:
         return [_headline(count), "  how many there are beyond that the spectrum does not say", f"  {', '.join(spent)}"]
-    where = (f"  eigenvalues below {count.cutoff:.4g}; none is believed to lie within {count.margin:.2g} of it; "
+    lies = "lies" if count.certificate in ("eigenvalues", "inertia") else "is believed to lie"
+    where = (f"  eigenvalues below {count.cutoff:.4g}; none {lies} within {count.margin:.2g} of it; "
              f"{_plural(count.components, 'connected component')}")
     others = [f"  {', '.join(map(str, count.others))} at other gaps: groups within groups"] if count.others else []
     if count.certificate:
