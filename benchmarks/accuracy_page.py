@@ -14,7 +14,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from logdet_accuracy import OURS, summary
+from logdet_accuracy import OURS, cell, summary
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "examples" / "reproduce"))
@@ -30,34 +30,62 @@ def read(name):
 
 
 def accuracy(file):
-    """Median errors beside the peers, and by what factor each peer is worse."""
-    found = summary(read(file)["rows"])
-    ours = {row["lengthscale"]: row["median error"] for row in found if row["method"] == OURS}
+    """Median errors of every method by cell, and by what factor each is worse than ours."""
+    found = measured(file)
+    ours = {_cell(row): row["median error"] for row in found if row["method"] == OURS}
     return table(
-        ["l", "condition", "method", "median error", "largest", "interval held", "products", "runs", "times ours"],
-        [[row["lengthscale"], row["condition"], row["method"], row["median error"], row["largest error"], row["held"],
-          row["products"], row["runs"], round(row["median error"] / ours[row["lengthscale"]])] for row in found])
+        ["kernel", "noise", "l", "condition", "method", "median error", "largest", "interval held", "products", "runs",
+         "times ours"],
+        [[*_cell(row), row["condition"], row["method"], row["median error"], row["largest error"], row["held"],
+          row["products"], row["runs"], _times(row["median error"], ours[_cell(row)])] for row in found])
+
+
+def measured(file):
+    """The cells in which ours was run."""
+    rows = read(file)["rows"]
+    there = {cell(row) for row in rows if OURS in row["methods"]}
+    return summary([row for row in rows if cell(row) in there])
+
+
+def _cell(row):
+    return row["kernel"], row["noise"], row["l"]
+
+
+def _times(error, ours):
+    ratio = error / ours
+    return round(ratio) if ratio >= 10 else round(ratio, 1)
+
+
+def overall(file):
+    """One line: the median over all runs, the worst cell, and how often the intervals held."""
+    runs = [row["methods"][OURS] for row in read(file)["rows"] if OURS in row["methods"]]
+    cells = [row for row in measured(file) if row["method"] == OURS]
+    worst = max(cells, key=lambda row: row["median error"])
+    return table(["cells", "runs", "median error over all runs", "largest median of a cell", "intervals held"],
+                 [[len(cells), len(runs), statistics.median(abs(run["error"]) for run in runs),
+                   f"{worst['median error']:.2g} ({worst['kernel']}, noise {worst['noise']:g}, l = {worst['l']:g})",
+                   f"{sum(run['covers'] for run in runs)} of {len(runs)}"]])
 
 
 def shapes(file):
     """What the estimator chose to do, and what its error is made of."""
-    rows = read(file)["rows"]
+    rows = [row for row in read(file)["rows"] if OURS in row["methods"]]
 
     def median(here, key):
         return statistics.median(key(row["methods"][OURS], abs(row["truth"])) for row in here)
 
     lines = []
-    for lengthscale in sorted({row["lengthscale"] for row in rows}):
-        here = [row for row in rows if row["lengthscale"] == lengthscale and OURS in row["methods"]]
+    for where in sorted({cell(row) for row in rows}, reverse=True):
+        here = [row for row in rows if cell(row) == where]
         chosen = sorted({(row["methods"][OURS]["probes"], row["methods"][OURS]["steps"]) for row in here})
         lines.append([
-            lengthscale, ", ".join(f"{probes} x {steps}" for probes, steps in chosen),
+            *where, ", ".join(f"{probes} x {steps}" for probes, steps in chosen),
             statistics.mean(row["methods"][OURS]["error"] for row in here),
             median(here, lambda run, truth: run["stderr"] / truth),
             median(here, lambda run, truth: run["bias"][0] / truth if run["bias"] else 0.0),
-            f"{sum(bool(row['methods'][OURS]['warnings']) for row in here)} of {len(here)}"])
-    return table(["l", "probes x steps chosen", "mean signed error", "median standard error", "median bias bracket",
-                  "warned of bias"], lines)
+            f"{sum(row['methods'][OURS]['warned'] for row in here)} of {len(here)}"])
+    return table(["kernel", "noise", "l", "probes x steps chosen", "mean signed error", "median standard error",
+                  "median bias bracket", "warned of bias"], lines)
 
 
 def replaced(text, name, content):
@@ -69,8 +97,11 @@ def replaced(text, name, content):
 
 
 TABLES = {
+    "overall": lambda: overall("logdet-accuracy-4000.json"),
     "beside the peers": lambda: accuracy("logdet-accuracy-4000.json"),
     "shapes": lambda: shapes("logdet-accuracy-4000.json"),
+    "n = 10,000": lambda: accuracy("logdet-accuracy-10000.json"),
+    "shapes at n = 10,000": lambda: shapes("logdet-accuracy-10000.json"),
 }
 
 
