@@ -15,7 +15,7 @@ Reference: thesis, 3.6.1, 3.6.2 and Table 3.1, where the graph at each theta is 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ from spectra._maxent import maxent
 from spectra.graphs._divergence import divergence
 from spectra.graphs._egs import SUPPORT, Spectrum
 from spectra.graphs._matrices import adjacency, normalized
-from spectra.graphs._random_graphs import barabasi_albert, erdos_renyi, watts_strogatz
+from spectra.graphs._random_graphs import MODELS, Family
 from spectra.results import ConvergenceWarning, Estimate
 
 __all__ = ["classify", "fit_model"]
@@ -38,7 +38,7 @@ RIDGE = 1e-6
 EXACT = 400  # nodes up to which eigenvalues are computed
 PRODUCTS = 1 << 22  # nodes times probes, beyond
 TYPICAL = 0.05  # share of a model's own graphs that are farther from it than a graph that it may have drawn
-DISTANCES = ("symmetric-kl", "moments")
+DISTANCES = {"symmetric-kl": 1e-9, "moments": 1e-24}  # and what rounding makes of equal graphs
 
 
 def fit_model(G, model: str = "er", *, distance: str = "symmetric-kl", moments: int = ORDER, draws: int | None = None,
@@ -57,8 +57,8 @@ def fit_model(G, model: str = "er", *, distance: str = "symmetric-kl", moments: 
         moved; every node of the ring has as many neighbours as the even number next to the mean degree of G. Barabasi
         and Albert: the number r of edges that a new node brings.
     distance : {"symmetric-kl", "moments"}
-        D: a divergence of the densities, or the Euclidean distance of the Chebyshev moments, which is about as good and
-        needs no density.
+        D: a divergence of the densities, or the squared Euclidean distance of the Chebyshev moments, which is as
+        good and needs no density.
     moments : int
         Chebyshev moments.
     draws : int, optional
@@ -109,29 +109,29 @@ def fit_model(G, model: str = "er", *, distance: str = "symmetric-kl", moments: 
         raise ValueError(f"model must be one of {list(MODELS)}, found {model!r}")
     measure = Measure(W.shape[0], distance, moments, probes, ridge)
     generator, seed = _arrays.generator(rng)
-    target = measure.picture(measure.moments(W, generator.integers(1 << 62)))
+    target = measure.picture(measure.moments(W.nonzero(), generator.integers(1 << 62)))
     return _fit(W, target, model, measure, _count(draws, W.shape[0]), generator, seed)
 
 
 class Classification(NamedTuple):
-    """The random-graph model that is nearest to a graph, and how sure that is."""
+    """The random-graph model that is most like a graph, and how sure that is."""
 
     model: str
-    """The nearest."""
+    """The most typical one, or the nearest if none is plausible."""
     margin: float
-    """Least divergence of the second over that of the nearest; 1 is a tie."""
+    """Least divergence of the others over its own."""
     plausible: tuple[str, ...]
-    """Models that draw such graphs: one is clear, several cannot be told apart, none says that G is of another kind."""
+    """Models that draw such graphs, most typical first. Several cannot be told apart; none: G is of another kind."""
     divergences: Mapping[str, float]
     """The least divergence of every model."""
     fits: Mapping[str, Estimate]
-    """What `fit_model` found for every model."""
+    """What `fit_model` found for every model, or the number of edges told (`method` says which)."""
 
 
 def classify(G, *, models: tuple[str, ...] = ("er", "ws", "ba"), match_edges: bool = True,
              distance: str = "symmetric-kl", moments: int = ORDER, draws: int | None = None, probes: int | None = None,
              ridge: float = RIDGE, rng=None) -> Classification:
-    """Random-graph model whose spectra are nearest to that of G, each with its best parameter.
+    """Random-graph model whose spectra are most like that of G, each with its best parameter.
 
     Parameters
     ----------
@@ -139,12 +139,17 @@ def classify(G, *, models: tuple[str, ...] = ("er", "ws", "ba"), match_edges: bo
         See `fit_model`; G is measured once, and all models with the same settings.
     models : tuple of str
         Those to choose from.
+    match_edges : bool
+        Let the number of edges of G tell p of "er" and r of "ba", and search only where it does not. False leaves all
+        to the spectrum, which then finds a sparse graph of one model like a denser one of another.
 
     Returns
     -------
     Classification
         A tuple with names: `model`, `margin`, `plausible`, `divergences`, `fits`. A model is plausible if more than one
-        in twenty of its own graphs, at its best parameter, is as far from it as G is.
+        in twenty of its own graphs is as far from it as G is. `model` is the most typical of the plausible ones, or if
+        there is none the nearest. `margin` is the least divergence of the others over its own: below 1 if another is
+        nearer, but its own graphs are nearer still.
 
     Raises
     ------
@@ -153,8 +158,8 @@ def classify(G, *, models: tuple[str, ...] = ("er", "ws", "ba"), match_edges: bo
 
     Notes
     -----
-    Three times the work of `fit_model`. The models overlap: rings with all edges moved are close to graphs of Erdos and
-    Renyi, and the denser a graph, the less its spectrum tells. Source: thesis, 3.6.2, Table 3.1b.
+    Up to three times the work of `fit_model`. The models overlap: rings with most edges moved are like graphs of Erdos
+    and Renyi, and graphs of 60 nodes like several. Source: thesis, 3.6.2, Table 3.1b.
 
     Examples
     --------
@@ -165,11 +170,13 @@ def classify(G, *, models: tuple[str, ...] = ("er", "ws", "ba"), match_edges: bo
     ('ba', True)
     """
     W = _simple(G)
+    if not models:
+        raise ValueError(f"expected at least one model to choose from, found none; name some of {list(MODELS)}")
     if unknown := [model for model in models if model not in MODELS]:
         raise ValueError(f"models must be among {list(MODELS)}, found {unknown}")
     measure = Measure(W.shape[0], distance, moments, probes, ridge)
     generator, seed = _arrays.generator(rng)
-    target = measure.picture(measure.moments(W, generator.integers(1 << 62)))
+    target = measure.picture(measure.moments(W.nonzero(), generator.integers(1 << 62)))
     count = _count(draws, W.shape[0])
     fits = {model: _fit(W, target, model, measure, count, generator, seed, match_edges) for model in models}
     divergences = {model: fit.divergence for model, fit in fits.items()}
@@ -213,15 +220,16 @@ class Measure:
             if int(count) != count or count < 1:
                 raise ValueError(f"{name} must be a positive integer, found {count!r}")
         self.n, self.distance, self.order, self.ridge = n, distance, int(order), ridge
+        self.same = DISTANCES[distance]
         self.probes = int(np.clip(PRODUCTS // n, 4, 64)) if probes is None and n > EXACT else probes
         self.matvecs = 0
 
-    def moments(self, W, seed) -> np.ndarray:
-        """Chebyshev moments of the normalised Laplacian."""
+    def moments(self, edges, seed) -> np.ndarray:
+        """Chebyshev moments of the normalised Laplacian of the graph with these edges."""
         if self.probes is None:
-            angles = np.arccos(np.clip(np.linalg.eigvalsh(normalized(W).toarray()) - 1, -1, 1))
+            angles = np.arccos(np.clip(_eigenvalues(self.n, *edges) - 1, -1, 1))
             return np.cos(np.arange(self.order + 1)[:, None] * angles).mean(1)
-        found = Spectrum(normalized(W), self.order, self.probes, int(seed)).moments
+        found = Spectrum(normalized(_matrix(self.n, *edges)), self.order, self.probes, int(seed)).moments
         self.matvecs += found.matvecs
         return found.value
 
@@ -238,43 +246,23 @@ class Measure:
         return float(np.sum((p - q) ** 2)) if self.distance == "moments" else divergence(p, q, kind=self.distance).value
 
 
-# The models
+def _eigenvalues(n, rows, columns) -> np.ndarray:
+    """Those of the normalised Laplacian, without a detour over sparse matrices, which small graphs do not repay."""
+    W = np.zeros((n, n))
+    W[rows, columns] = W[columns, rows] = 1
+    d = W.sum(1)
+    root = 1 / np.sqrt(np.maximum(d, 1))
+    return np.linalg.eigvalsh(np.diag((d > 0).astype(float)) - root[:, None] * W * root)
 
 
-class Family(NamedTuple):
-    """Graphs of one model with as many nodes as a given graph."""
-
-    draw: Callable[[float, int], tuple[np.ndarray, np.ndarray]]  # edges from parameter and seed
-    grid: list[float]  # parameters to start from, ascending
-    limits: tuple[float, float]
-    whole: bool  # parameters are integers
-    matched: tuple[float, float] | None  # the parameter that the number of edges tells, if it does, and its error
-    details: dict[str, Any]
+def _matrix(n, rows, columns) -> scipy.sparse.csr_array:
+    W = scipy.sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(n, n))
+    W = W + W.T
+    W.data[:] = 1
+    return W
 
 
-def _erdos_renyi(n, edges) -> Family:
-    pairs = n * (n - 1) / 2
-    share, limits = edges / pairs, (0.1 / pairs, 1.0)
-    grid = np.clip(share * 2.0 ** np.arange(-3, 4), *limits)
-    return Family(lambda p, seed: erdos_renyi(n, p, seed), np.unique(grid).tolist(), limits, False,
-                  (share, np.sqrt(share * (1 - share) / pairs)), {})
-
-
-def _watts_strogatz(n, edges) -> Family:
-    neighbours = int(np.clip(2 * round(edges / n), 2, n - 1))
-    grid = [0.0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0]
-    return Family(lambda p, seed: watts_strogatz(n, p, seed, neighbours), grid, (0.0, 1.0), False,
-                  None, {"neighbours": neighbours})
-
-
-def _barabasi_albert(n, edges) -> Family:
-    likely = (n - np.sqrt(max(n * n - 4 * edges, 0.0))) / 2  # has r (n - r) edges
-    grid = np.clip(np.round(likely * 1.6 ** np.arange(-3, 4)), 1, n - 1)
-    return Family(lambda r, seed: barabasi_albert(n, int(r), seed), np.unique(grid).tolist(), (1, n - 1), True,
-                  (int(np.clip(round(likely), 1, n - 1)), 0.0), {})
-
-
-MODELS = {"er": _erdos_renyi, "ws": _watts_strogatz, "ba": _barabasi_albert}
+# The curve of a model, the search along it, and the error bar
 
 
 class Curve:
@@ -289,7 +277,7 @@ class Curve:
         """Moments of the graphs that were drawn."""
         known = self._moments.setdefault(theta, [])
         for seed, probe_seed in self.seeds[len(known) : count]:
-            known.append(self.measure.moments(_matrix(self.measure.n, *self.family.draw(theta, seed)), probe_seed))
+            known.append(self.measure.moments(self.family.draw(theta, seed), probe_seed))
         return known[:count]
 
     def at(self, theta: float, count: int | None = None):
@@ -299,13 +287,9 @@ class Curve:
             self._pictures[key] = self.measure.picture(np.mean(self.members(*key), axis=0))
         return self._pictures[key]
 
-
-def _matrix(n, rows, columns) -> scipy.sparse.csr_array:
-    ends = np.concatenate([rows, columns]), np.concatenate([columns, rows])
-    return scipy.sparse.csr_array((np.ones(len(ends[0])), ends), shape=(n, n))
-
-
-# The search, and the error bar
+    def distances(self, pictures, theta: float) -> np.ndarray:
+        """D of each picture from the one at theta."""
+        return np.array([self.measure.between(p, self.at(theta)) for p in pictures])
 
 
 def _fit(W, target, model, measure, draws, generator, seed, match_edges=False) -> Estimate:
@@ -314,11 +298,12 @@ def _fit(W, target, model, measure, draws, generator, seed, match_edges=False) -
     matched = family.matched if match_edges else None
     theta = matched[0] if matched else _nearest(curve, target)
     divergence_there = measure.between(target, curve.at(theta))
-    stderr, own = _scatter(curve, theta)
+    stderr, own = _scatter(curve, theta, searched=not matched)
     if not np.isfinite(stderr) and not matched:
-        warnings.warn(f"the spectrum does not tell the parameter of {model!r}: around {theta:.4g} the divergence has "
-                      "no minimum beyond its noise; take more moments, or another model", ConvergenceWarning, stacklevel=3)
-    details = {"model": model, "divergence": divergence_there, "typical": _typical(divergence_there, own),
+        warnings.warn(f"the spectrum does not tell the parameter of {model!r}: around {theta:.4g} the divergence "
+                      "has no minimum beyond its noise; try more moments, or another model", ConvergenceWarning,
+                      stacklevel=3)
+    details = {"model": model, "divergence": divergence_there, "typical": _typical(divergence_there, own, measure.same),
                "at_limit": theta in family.limits, "nodes": W.shape[0], "order": measure.order, "ridge": measure.ridge,
                "draws": draws, "evaluations": len(curve._pictures)} | family.details
     return Estimate(int(theta) if family.whole else float(theta), matched[1] if matched else stderr, None,
@@ -328,31 +313,28 @@ def _fit(W, target, model, measure, draws, generator, seed, match_edges=False) -
 def _nearest(curve: Curve, target) -> float:
     """The parameter of least D: around the best point of a grid with a quarter of the draws, then with all."""
     family, few = curve.family, max(len(curve.seeds) // 4, 2)
-    grid = family.grid
-    values = [curve.measure.between(target, curve.at(theta, few)) for theta in grid]
-    while (end := _open_end(grid, values, family.limits)) is not None:
-        at = 0 if end < grid[0] else len(grid)
-        grid, values = [*grid], [*values]
-        grid.insert(at, end)
-        values.insert(at, curve.measure.between(target, curve.at(end, few)))
-    best = int(np.argmin(values))
+    values = {theta: curve.measure.between(target, curve.at(theta, few)) for theta in family.grid}
+    while (end := _open_end(values, family)) is not None:
+        values[end] = curve.measure.between(target, curve.at(end, few))
+    grid = sorted(values)
+    best = grid.index(min(grid, key=values.__getitem__))
     low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
     return (_whole if family.whole else _between)(lambda x: curve.measure.between(target, curve.at(x)), low, high)
 
 
-def _open_end(grid, values, limits) -> float | None:
-    """A parameter twice as far out, if the best is the last of the grid on that side."""
-    best = int(np.argmin(values))
-    if best == 0 and grid[0] > limits[0]:
-        return max(grid[0] // 2 if isinstance(limits[0], int) else grid[0] / 2, limits[0])
-    if best == len(grid) - 1 and grid[-1] < limits[1]:
-        return min(2 * grid[-1], limits[1])
+def _open_end(values, family: Family) -> float | None:
+    """A parameter twice as far out, if the best so far is the last on that side."""
+    best = min(values, key=values.__getitem__)
+    if best == min(values) > family.limits[0]:
+        return max(best // 2 if family.whole else best / 2, family.limits[0])
+    if best == max(values) < family.limits[1]:
+        return min(2 * best, family.limits[1])
     return None
 
 
 def _between(f, low, high) -> float:
     found = minimize_scalar(f, bounds=(low, high), method="bounded", options={"xatol": (high - low) / 500})
-    return min((float(found.x), low, high), key=f)
+    return min((low, high, float(found.x)), key=f)  # an end, where D is flat
 
 
 def _whole(f, low, high) -> float:
@@ -368,39 +350,59 @@ def _whole(f, low, high) -> float:
         values |= {x: f(x) for x in fresh}
 
 
-def _scatter(curve: Curve, theta: float) -> tuple[float, np.ndarray]:
-    """Error bar, and D of every graph that was drawn from the parameter that would be best for it.
+def _scatter(curve: Curve, theta: float, searched: bool) -> tuple[float, np.ndarray]:
+    """Error bar, and D of every graph that was drawn, from the parameter that is best for it if one is searched for.
 
-    From the slopes of D, each graph of the model taking the part of the target.
-
-    To second order a target moves the minimum by its slope over the mean curvature, and gains slope²/(2 curvature) by
-    that. Differences are taken over about the error bar itself: nearer, D is all noise; farther, it is no parabola.
+    From parabolas through three values of D, each graph of the model taking the part of the target. To first order a
+    target moves the minimum by its slope over the mean curvature. Differences are taken over about the error bar
+    itself: nearer, D is all noise; farther, it is no parabola.
     """
-    count, whole, (lo, hi) = len(curve.seeds), curve.family.whole, curve.family.limits
+    count, whole, (lo, hi), same = len(curve.seeds), curve.family.whole, curve.family.limits, curve.measure.same
     members = [curve.measure.picture(mu) for mu in curve.members(theta, count)]
+    own = curve.distances(members, theta)
     least, most = (1, (hi - lo) // 2) if whole else (1e-4 * (hi - lo), (hi - lo) / 2)
-    step, stderr, gain = 0.05 * (theta or 1.0), np.inf, 0.0
+    step, stderr, gain = 0.05 * (theta or 1.0), np.inf, np.zeros(count)
     for _ in range(3):
         step = float(np.clip(round(step) if whole else step, least, most))
         centre = float(np.clip(theta, lo + step, hi - step))
-        left, here, right = (np.array([curve.measure.between(p, curve.at(x)) for p in members])
-                             for x in (centre - step, centre, centre + step))
-        slopes, curvature = (right - left) / (2 * step), np.mean(right - 2 * here + left) / step**2
-        if curvature <= 0:
+        left, here, right = (curve.distances(members, x) for x in (centre - step, centre, centre + step))
+        slopes, curvatures = (right - left) / (2 * step), (right - 2 * here + left) / step**2
+        curvature = curvatures.mean()
+        if own.max() <= same:  # all graphs with this parameter are equal
+            stderr = _resolution(curve, theta, least, most)
+            break
+        if curvature <= 0 or max(left.max(), right.max()) <= same:
             step *= 3
             continue
         stderr = np.std(slopes, ddof=1) / curvature * np.sqrt(1 + 1 / count)
-        gain = slopes**2 / (2 * curvature)
-        step = np.clip(1.5 * stderr, step / 10, 10 * step)
-    own = np.array([curve.measure.between(p, curve.at(theta)) for p in members])
+        moves = np.clip(-slopes / np.maximum(curvatures, curvature / 4), -2 * step, 2 * step)
+        moves = np.round(moves) if whole else moves
+        gain = np.maximum(-slopes * moves - curvatures * moves**2 / 2, 0.0)
+        before, step = step, np.clip(1.5 * stderr, step / 10, 10 * step)
+        if before / 2 <= step <= 2 * before:
+            break
+    if searched:
+        own = np.maximum(own - gain, own / 10)
     rounding = np.sqrt(1 / 12) if whole else 0.0
     # A graph is nearer to a mean that it is part of than to the mean of others: variances (1 -+ 1/count).
-    return float(np.hypot(stderr, rounding)), np.maximum(own - gain, own / 10) * (count + 1) / (count - 1)
+    return float(np.hypot(stderr, rounding)), own * (count + 1) / (count - 1)
 
 
-def _typical(distance: float, own: np.ndarray) -> float:
+def _resolution(curve: Curve, theta: float, least: float, most: float) -> float:
+    """How far the parameter must go for half of the graphs to change."""
+    here, step = curve.at(theta), least
+    while step <= most:
+        there = theta + step if theta + step <= curve.family.limits[1] else theta - step
+        moved = [curve.measure.picture(mu) for mu in curve.members(there, len(curve.seeds))]
+        if np.median([curve.measure.between(p, here) for p in moved]) > curve.measure.same:
+            return step
+        step *= 2
+    return np.inf
+
+
+def _typical(distance: float, own: np.ndarray, same: float) -> float:
     """Share of the model's graphs at least so far: Student's t for the logarithms of their distances."""
-    logs = np.log(np.maximum(own, 1e-300))
+    logs = np.log(np.maximum(own, same))
     spread = np.std(logs, ddof=1) * np.sqrt(1 + 1 / len(own))
-    deviation = np.log(max(distance, 1e-300)) - logs.mean()
+    deviation = np.log(max(distance, same)) - logs.mean()
     return float(stdtr(len(own) - 1, -deviation / spread)) if spread else float(deviation <= 0)

@@ -16,6 +16,9 @@ and Albert, Science 286 (1999), doi 10.1126/science.286.5439.509.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import numpy as np
 
 PAIRS = 1 << 20  # up to so many, every pair gets a number of its own
@@ -36,7 +39,7 @@ def erdos_renyi(n: int, p: float, seed) -> tuple[np.ndarray, np.ndarray]:
 def _arrivals(n, end, seed):
     """Numbers of the pairs that arrive up to time `end`, at rate 1 each; drawn in stretches of doubling length."""
     total, random = n * (n - 1) // 2, np.random.default_rng(seed)
-    start, stretch, numbers = 0.0, 1 / n, []
+    start, stretch, numbers = 0.0, 1 / n, [np.zeros(0, dtype=np.int64)]
     while start < end:
         count = random.poisson(total * stretch)
         numbers.append(random.integers(total, size=count)[random.random(count) < (end - start) / stretch])
@@ -158,3 +161,43 @@ def _resolve(chosen, ends, first, r):
         copied[ready] = False
         copies = copies[~done]
     return nodes.reshape(chosen.shape)
+
+
+# Models, as families of graphs like a given one
+
+
+class Family(NamedTuple):
+    """Graphs of one model with as many nodes as a given graph."""
+
+    draw: Callable[[float, int], tuple[np.ndarray, np.ndarray]]  # edges from parameter and seed
+    grid: list[float]  # parameters to start from, ascending
+    limits: tuple[float, float]
+    whole: bool  # parameters are integers
+    matched: tuple[float, float] | None  # the parameter that the number of edges tells, if it does, and its error
+    details: dict[str, Any]
+
+
+def _erdos_renyi(n, edges) -> Family:
+    pairs = n * (n - 1) / 2
+    share, limits = edges / pairs, (0.1 / pairs, 1.0)
+    grid = np.clip(share * 2.0 ** np.arange(-3, 4), *limits)
+    return Family(lambda p, seed: erdos_renyi(n, p, seed), np.unique(grid).tolist(), limits, False,
+                  (share, float(np.sqrt(share * (1 - share) / pairs))), {})
+
+
+def _watts_strogatz(n, edges) -> Family:
+    neighbours = max(2 * round(edges / n), 2)
+    grid = [0.0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0]
+    return Family(lambda p, seed: watts_strogatz(n, p, seed, neighbours), grid, (0.0, 1.0), False,
+                  None, {"neighbours": neighbours})
+
+
+def _barabasi_albert(n, edges) -> Family:
+    likely = (n - np.sqrt(max(n * n - 4 * edges, 0.0))) / 2  # has r (n - r) edges
+    dense = [n - likely] if n <= CLOCKS else []  # has as many edges too
+    grid = np.clip(np.round([*(likely * 1.6 ** np.arange(-3, 4)), *dense]), 1, n - 1)
+    return Family(lambda r, seed: barabasi_albert(n, int(r), seed), np.unique(grid).tolist(), (1, n - 1), True,
+                  (int(np.clip(round(likely), 1, n - 1)), 0.0), {})
+
+
+MODELS = {"er": _erdos_renyi, "ws": _watts_strogatz, "ba": _barabasi_albert}
