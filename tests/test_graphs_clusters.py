@@ -1,6 +1,8 @@
 """The number of clusters: exact where there is a gap, a lower bound and a warning where there is none."""
 
+import importlib
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,13 +103,13 @@ def test_groups_of_groups_are_told_as_others(method):
 @pytest.mark.parametrize("method", ["egs", "lanczos"])
 def test_stochastic_counts_lie_within_their_noise(method):
     G = dense_blocks(20, 4, seed=1)
-    counts = [graphs.egs_cluster_count(G, method=method, moments=60, rng=seed) for seed in range(16)]
+    counts = [graphs.egs_cluster_count(G, method=method, moments=60, rng=seed) for seed in range(12)]
     values, errors = np.array([(c.value, c.stderr) for c in counts]).T
-    assert abs(values.mean() - 20) < 4 * values.std(ddof=1) / np.sqrt(16)
+    assert abs(values.mean() - 20) < 4 * values.std(ddof=1) / np.sqrt(12)
     assert 0.6 < values.std(ddof=1) / errors.mean() < 1.6
     assert errors.mean() < 1.2 * np.sqrt(2 * 20 / 16)
     covered = [low <= 20 <= high for low, high in (c.interval(0.9) for c in counts)]
-    assert sum(covered) >= 11
+    assert sum(covered) >= 8
     assert {c.certificate for c in counts} == {None}
     assert {c.matvecs for c in counts} == {16 * 30}
 
@@ -265,3 +267,33 @@ def test_no_warning_where_there_is_a_gap():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         graphs.egs_cluster_count(dense_blocks(9, 1, seed=0), method="certified", rng=0)
+
+
+# Reproductions, at small size
+
+
+@pytest.fixture
+def reproduction(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "examples" / "reproduce")
+    return importlib.import_module
+
+
+def test_table_3_2(reproduction):
+    thesis = reproduction("thesis_table_3_2")
+    rows = thesis.run((9,), probes=20)
+    assert [(r["clusters"], r["joins"]) for r in rows] == [(9, j) for j in (1, 4, 10)]
+    assert all(np.unique(thesis.dense_blocks(n, 4, seed=0)).size == 30 * n for n in (9, 30))
+    covered = [thesis.coverage(9, 1, runs=10, probes=20)]
+    assert covered[0]["cut-offs right"] == 10
+    assert covered[0]["held"] >= 0.6
+    assert all(thesis.claims(rows).values())
+    assert thesis.compared(0.01, 0.02) == "0.01 / 0.02 / +0.01"
+
+
+def test_table_3_3(reproduction, spectra_data):
+    thesis = reproduction("thesis_table_3_3")
+    rows = thesis.run(("power",), probes=4)
+    assert list(thesis.claims(rows).values())[:2] == [True, True]  # one graph is too few for the third
+    assert rows["power"]["components"] == 1
+    assert not any(order["gap"] for order in rows["power"]["moments"].values())
+    thesis.show(rows)

@@ -88,9 +88,11 @@ def egs_cluster_count(L, *, method: str = "auto", moments: int = 100, probes: in
     Estimate
         The count. Details: `gap` (whether there is one), `cutoff` and `margin` (no eigenvalue is believed to lie within
         `margin` of `cutoff`; both None without a gap), `others` (counts at other gaps at least half as long, from long
-        to short: groups within groups), `components` (connected components, exact), `certificate` ("eigenvalues",
-        "inertia", "ritz", or None for a stochastic count). A connected graph without groups, random regular or
-        scale-free, has a gap above its eigenvalue 0: it is one cluster, with `gap` True.
+        to short: groups within groups, say; beyond order 1000 they are estimates, rounded), `components` (connected
+        components, exact), `certificate` ("eigenvalues", "inertia", "ritz", or None for a stochastic count).
+
+        A connected graph without groups, random regular or scale-free, has a gap above its eigenvalue 0: it is one
+        cluster, with `gap` True.
 
     Raises
     ------

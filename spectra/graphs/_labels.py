@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from spectra._optional import require
-from spectra.graphs._clusters import cluster_count
+from spectra.graphs._clusters import MEMORY, cluster_count
 from spectra.graphs._counting import Deflated
 from spectra.graphs._egs import Spectrum
 from spectra.krylov import eigenpairs
@@ -19,7 +19,7 @@ from spectra.krylov import eigenpairs
 __all__ = ["cluster_labels"]
 
 
-def cluster_labels(L, k: int | None = None, *, rng=None) -> np.ndarray:
+def cluster_labels(L, k: int | None = None, *, memory: int | None = None, rng=None) -> np.ndarray:
     """Cluster of every node: k-means on the rows of the k lowest eigenvectors of the normalised Laplacian.
 
     Parameters
@@ -28,6 +28,8 @@ def cluster_labels(L, k: int | None = None, *, rng=None) -> np.ndarray:
         Anything `adjacency` accepts, or what `normalized_laplacian` returns.
     k : int, optional
         Number of clusters, from the number of connected components to n; default: `egs_cluster_count`.
+    memory : int, optional
+        Bytes for the default of k to be counted with; default 4 GiB.
     rng : int, Generator or None
 
     Returns
@@ -58,7 +60,7 @@ def cluster_labels(L, k: int | None = None, *, rng=None) -> np.ndarray:
     array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
     """
     spectrum = Spectrum(L, rng=rng)
-    k = int(cluster_count(spectrum, "auto").value) if k is None else k
+    k = round(cluster_count(spectrum, "auto", MEMORY if memory is None else memory).value) if k is None else k
     if isinstance(k, bool) or int(k) != k or not spectrum.components <= k <= spectrum.n:
         raise ValueError(f"k must be an integer from the number of connected components, {spectrum.components}, to the "
                          f"number of nodes, {spectrum.n}, found {k!r}")
