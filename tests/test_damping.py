@@ -1,0 +1,371 @@
+"""Damping that sets itself, Newton steps in Krylov spaces, and SGD by its spectrum: against dense linear algebra."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn as layers  # noqa: E402
+
+from spectra import nn, optim, rmt  # noqa: E402
+
+CRITERION = layers.CrossEntropyLoss()
+
+
+def problem(samples=24, seed=0):
+    torch.manual_seed(seed)
+    model = layers.Sequential(layers.Linear(3, 4), layers.Tanh(), layers.Linear(4, 3)).double()
+    return model, (torch.randn(samples, 3).double(), torch.randint(3, (samples,)))
+
+
+def sgd(model, **options):
+    return torch.optim.Adam(model.parameters(), **{"lr": 0.01, "eps": 0.5} | options)
+
+
+def weights(model):
+    return torch.cat([w.detach().ravel() for w in model.parameters()])
+
+
+# The estimate
+
+
+def test_the_estimate_has_the_right_mean():
+    """For a fixed batch of n the mean over halves and probes is sum_i ||H_i - H||_F^2 / ((n - 1) n P)."""
+    model, batch = problem(8)
+    singles = [(batch[0][i : i + 1], batch[1][i : i + 1]) for i in range(8)]
+    each = nn.HessianOperator(model, CRITERION, singles, check=None)
+    matrices = torch.stack(list(each.per_batch(torch.eye(each.shape[0]).double())))
+    truth = (matrices - matrices.mean(0)).square().sum().item() / (7 * 8 * each.shape[0])
+    damping = optim.AutoDamping(sgd(model), "eps", every=1, model=model, rng=0)
+    for _ in range(400):
+        damping.step(CRITERION, batch)
+    found = np.array([entry["variance"] for entry in damping.history])
+    assert found.mean() == pytest.approx(truth, abs=4 * found.std() / np.sqrt(400))
+    by_other_means = nn.curvature_variance(model, CRITERION, batch, probes=200, rng=1).value
+    assert by_other_means == pytest.approx(truth, rel=0.3)
+
+
+def test_moments_of_the_hessian_have_the_right_mean():
+    """What Ledoit and Wolf's rule takes: tr H / P, and tr H^2 / P without the noise of the batch."""
+    model, batch = problem(24)
+    H = nn.HessianOperator(model, CRITERION, batch, check=None).todense()
+    damping = optim.AutoDamping(sgd(model), "eps", rule="ledoit-wolf", every=1, model=model, rng=0)
+    loss = lambda part: CRITERION(model(part[0]), part[1])  # noqa: E731
+    moments = np.array([damping._moments(loss, batch) for _ in range(400)])
+    noise, mean, square = moments.mean(0)
+    assert mean == pytest.approx((H.trace() / len(H)).item(), rel=0.1)
+    assert square + noise == pytest.approx((H.square().sum() / len(H)).item(), rel=0.1)
+
+
+def test_all_forms_of_a_loss_are_the_same_loss():
+    found = []
+    model, batch = problem()
+    forms = [CRITERION, lambda part: CRITERION(model(part[0]), part[1]),
+             lambda net, part: CRITERION(net(part[0]), part[1]), torch.nn.functional.cross_entropy]
+    for form in forms:
+        damping = optim.AutoDamping(sgd(model), "eps", model=model, rng=3)
+        damping.step(form, batch)
+        found.append(damping.history[0]["variance"])
+    assert found == pytest.approx([found[0]] * 4)
+    with pytest.raises(ValueError, match="no model is known"):
+        optim.AutoDamping(sgd(model), "eps").step(CRITERION, batch)
+
+
+def test_groups_share_the_whole():
+    model, batch = problem()
+    whole, parts = (optim.AutoDamping(
+        torch.optim.Adam([{"params": model[0].parameters()}, {"params": model[2].parameters()}], eps=0.1), "eps",
+        model=model, rng=5, per_group=apart) for apart in (False, True))
+    whole.step(CRITERION, batch)
+    parts.step(CRITERION, batch)
+    sizes = np.array([16, 15])
+    assert np.dot(parts.history[0]["variance"], sizes) / 31 == pytest.approx(whole.history[0]["variance"])
+    assert parts.damping[0] != parts.damping[1] and whole.damping == whole.optimizer.param_groups[1]["eps"]
+
+
+# The controller
+
+
+@pytest.mark.parametrize("rule", ["variance", "edge", "shrinkage", "ledoit-wolf"])
+def test_rules_are_those_of_random_matrices(rule):
+    model, _ = problem()
+    damping = optim.AutoDamping(sgd(model), "eps", rule=rule)
+    damping.observe(0.04, 1.0, 3.0)
+    floor = 0.5 if rule == "variance" else 0.0
+    assert damping.damping == pytest.approx(floor + rmt.optimal_damping(0.04, rule=rule, mean=1.0, mean_square=3.0))
+
+
+def test_the_old_damping_weighs_and_the_first_estimate_is_taken_whole():
+    model, _ = problem()
+    damping = optim.AutoDamping(sgd(model), "eps", floor=0.1, ema=0.7)
+    damping.observe(0.9)
+    assert damping.damping == pytest.approx(1.0)
+    damping.observe(0.0)
+    assert damping.damping == pytest.approx(0.7 * 1.0 + 0.3 * 0.1)
+
+
+def test_floors_and_bounds():
+    model, _ = problem()
+    larger = optim.AutoDamping(sgd(model), "eps", floor=0.3, floor_mode="max")
+    larger.observe(0.2)
+    assert larger.damping == pytest.approx(0.3)
+    bounded = optim.AutoDamping(sgd(model), "eps", rule="edge", bounds=(0.1, 0.15))
+    bounded.observe(100.0)
+    assert bounded.damping == 0.15
+
+
+def test_estimates_that_are_not_finite_change_nothing():
+    model, (x, y) = problem()
+    damping = optim.AutoDamping(sgd(model), "eps", model=model, rng=0)
+    damping.step(CRITERION, (x * float("inf"), y))
+    assert damping.damping == 0.5 and len(damping.history) == 1
+
+
+def test_only_every_so_often():
+    model, batch = problem()
+    damping = optim.AutoDamping(sgd(model), "eps", every=3, model=model, rng=0)
+    for _ in range(7):
+        damping.step(CRITERION, batch)
+    assert [entry["step"] for entry in damping.history] == [1, 4, 7]
+
+
+def test_the_model_is_left_as_it_was():
+    torch.manual_seed(0)
+    model = layers.Sequential(layers.Linear(3, 4), layers.BatchNorm1d(4), layers.Dropout(0.5), layers.Linear(4, 3))
+    batch = torch.randn(10, 3), torch.randint(3, (10,))
+    optimizer = optim.KFAC(model, rng=0)
+    damping = optim.AutoDamping(optimizer, rng=0)  # KFAC knows its model
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    damping.step(CRITERION, batch)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert model.training and torch.equal(state, torch.get_rng_state()) and not optimizer._passes
+    assert all(w.grad is None for w in model.parameters())
+
+
+def test_learning_rates_are_compensated_within_steps_only():
+    model, batch = problem()
+    seen = []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer.param_groups[0]["damping"] = 0.5
+    damping = optim.AutoDamping(optimizer, compensate_lr=True)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    for _ in range(2):
+        before = weights(model)
+        optimizer.zero_grad()
+        CRITERION(model(batch[0]), batch[1]).backward()
+        gradient = torch.cat([w.grad.ravel() for w in model.parameters()])
+        optimizer.step()
+        seen.append(((before - weights(model)) / gradient).mean().item())
+        scheduler.step()
+    assert seen == pytest.approx([0.1 * 1.5, 0.05 * 1.5])
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.025) and damping.damping == 0.5
+
+
+@pytest.mark.parametrize("make", [lambda o, m: optim.AutoDamping(o, "eps", every=1, model=m, rng=3),
+                                  lambda o, m: optim.LevenbergMarquardt(o, "eps", every=1, model=m)])
+def test_a_restored_controller_continues_to_the_same_numbers(make):
+    model, batch = problem()
+    optimizer = sgd(model)
+    first = make(optimizer, model)
+
+    def steps(model, optimizer, controller):
+        for _ in range(3):
+            optimizer.zero_grad()
+            CRITERION(model(batch[0]), batch[1]).backward()
+            optimizer.step()
+            controller.step(CRITERION, batch)
+
+    steps(model, optimizer, first)
+    other, _ = problem(seed=1)
+    other.load_state_dict(model.state_dict())
+    again = sgd(other)
+    second = make(again, other)
+    again.load_state_dict(pickle.loads(pickle.dumps(optimizer.state_dict())))
+    second.load_state_dict(pickle.loads(pickle.dumps(first.state_dict())))
+    steps(model, optimizer, first), steps(other, again, second)
+    assert first.history == second.history and torch.equal(weights(model), weights(other))
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"key": "damping"}, "have no 'damping'"), ({"rule": "best"}, "rule must be"), ({"ema": 1.0}, "ema must lie"),
+    ({"every": 0}, "every must be"), ({"floor": -1.0}, "floor must not"), ({"floor_mode": "x"}, "floor_mode must be"),
+])
+def test_wrong_options_are_refused(options, message):
+    model, batch = problem()
+    with pytest.raises(ValueError, match=message):
+        optim.AutoDamping(sgd(model), **{"key": "eps"} | options)
+    with pytest.raises(ValueError, match="no halves"):
+        optim.AutoDamping(sgd(model), "eps", model=model).step(CRITERION, (batch[0][:1], batch[1][:1]))
+
+
+def test_levenberg_and_marquardt_punish_bad_predictions():
+    """On a quartic a short step goes as predicted, and one of 2 from 1 to -1 gains nothing."""
+    for lr, factor in ((1e-3, 0.95), (0.5, 1 / 0.95)):
+        w = torch.nn.Parameter(torch.tensor([1.0]).double())
+        optimizer = torch.optim.SGD([w], lr=lr)
+        optimizer.param_groups[0]["damping"] = 1.0
+        damping = optim.LevenbergMarquardt(optimizer, every=1)
+        (w**4).sum().backward()
+        optimizer.step()
+        damping.step(lambda batch, w=w: (w**4).sum(), None)
+        assert damping.damping == pytest.approx(factor)
+        assert damping.history[0]["ratio"] == pytest.approx(1.0 if lr < 0.1 else 0.0, abs=0.01)
+
+
+# Newton steps in Krylov spaces
+
+
+def quadratic(n=6, seed=0):
+    rng = np.random.default_rng(seed)
+    M = rng.standard_normal((n, n))
+    A = torch.from_numpy(M + M.T)
+    w = torch.nn.Parameter(torch.from_numpy(rng.standard_normal(n)))
+    return A, w, lambda: w @ A @ w / 2
+
+
+def absolute(A):
+    values, vectors = torch.linalg.eigh(A)
+    return vectors @ torch.diag(values.abs()) @ vectors.T
+
+
+@pytest.mark.parametrize("start", ["gradient", "random"])
+def test_one_step_on_a_quadratic_is_the_damped_newton_step(start):
+    A, w, loss = quadratic()
+    before = w.detach().clone()
+    optim.LanczosOPT([w], lr=1.0, damping=0.3, k=6, start=start, rng=0).step(loss)
+    expected = before - torch.linalg.solve(absolute(A) + 0.3 * torch.eye(6), A @ before)
+    torch.testing.assert_close(w.detach(), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(("mode", "weight"), [("divide", lambda x, d: 1 / (4 * (x + d))),
+                                              ("scale", lambda x, d: 1 / (4 * x + d))])
+def test_sharp_directions_are_scaled_and_the_rest_is_exact(mode, weight):
+    A, w, loss = quadratic()
+    before, k, damping = w.detach().clone(), 3, 0.3
+    g = (A @ before)
+    K = torch.linalg.qr(torch.stack([g, A @ g, A @ A @ g], 1))[0]
+    values, inner = torch.linalg.eigh(K.T @ A @ K)
+    ritz = K @ inner
+    inside = ritz.T @ g
+    expected = before - 0.1 * (ritz @ (weight(values.abs(), damping) * inside) + (g - ritz @ inside) / damping)
+    optim.LanczosOPT([w], lr=0.1, damping=damping, k=k, sharp_scale=4.0, mode=mode).step(loss)
+    torch.testing.assert_close(w.detach(), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_the_gauss_newton_step_is_dense_algebra():
+    model, (x, y) = problem()
+    G = nn.GGNOperator(model, CRITERION, (x, y), check=None).todense()
+    before, g = weights(model), nn.HessianOperator(model, CRITERION, (x, y), check=None).gradient()
+    optimizer = optim.LanczosOPT(model.parameters(), lr=1.0, damping=0.05, k=31, curvature="ggn")
+
+    def closure():
+        outputs = model(x)
+        return CRITERION(outputs, y), outputs
+
+    optimizer.step(closure)
+    expected = before - torch.linalg.solve(G + 0.05 * torch.eye(len(G)), g)
+    torch.testing.assert_close(weights(model), expected, rtol=1e-5, atol=1e-7)
+    assert optimizer.ritz_values.min() > -1e-10
+
+
+def test_training_and_restoring_to_the_same_bits():
+    model, (x, y) = problem()
+    make = lambda net: optim.LanczosOPT(net.parameters(), lr=0.3, damping=0.1, k=8, start="random", every=2,  # noqa: E731
+                                        rng=1)
+    optimizer = make(model)
+    losses = [optimizer.step(lambda: CRITERION(model(x), y)).item() for _ in range(9)]
+    assert losses[-1] < 0.8 * losses[0]
+    other, _ = problem(seed=2)
+    other.load_state_dict(model.state_dict())
+    again = make(other)
+    again.load_state_dict(pickle.loads(pickle.dumps(optimizer.state_dict())))
+    for _ in range(3):
+        optimizer.step(lambda: CRITERION(model(x), y)), again.step(lambda: CRITERION(other(x), y))
+    assert torch.equal(weights(model), weights(other))
+    third, copied = copy.deepcopy((model, optimizer))
+    optimizer.step(lambda: CRITERION(model(x), y)), copied.step(lambda: CRITERION(third(x), y))
+    assert torch.equal(weights(model), weights(third))
+
+
+def test_groups_frozen_parameters_and_zero_gradients():
+    a, b, frozen = (torch.nn.Parameter(torch.ones(2).double()) for _ in range(3))
+    frozen.requires_grad_(False)
+    optimizer = optim.LanczosOPT([{"params": [a], "lr": 1.0}, {"params": [b, frozen], "lr": 0.0, "damping": 3.0}], k=4)
+    optimizer.step(lambda: (a**2).sum() + (b**2).sum())
+    assert torch.allclose(a, torch.full((2,), 1 - 2 / 2.1).double()) and torch.equal(b, torch.ones(2).double())
+    with torch.no_grad():
+        a.zero_(), b.zero_()
+    optimizer.step(lambda: (a**2).sum() + (b**2).sum())
+    assert torch.equal(a, torch.zeros(2).double())
+
+
+def test_closures_that_spend_the_graph_are_refused():
+    _, w, loss = quadratic()
+
+    def closure():
+        value = loss()
+        value.backward()
+        return value
+
+    with pytest.raises(ValueError, match="does not call backward"):
+        optim.LanczosOPT([w]).step(closure)
+    with pytest.raises(ValueError, match="the closure returns"):
+        optim.LanczosOPT([w], curvature="ggn").step(loss)
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"damping": 0.0}, "damping must be positive"), ({"k": 0}, "k must be"), ({"mode": "x"}, "mode must be"),
+    ({"curvature": "x"}, "curvature must be"), ({"start": "x"}, "start must be"), ({"sharp_scale": 0.0}, "sharp_scale"),
+])
+def test_wrong_lanczos_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        optim.LanczosOPT([torch.nn.Parameter(torch.ones(2))], **options)
+
+
+# SGD by its spectrum
+
+
+def test_rates_of_convergence_are_the_textbooks():
+    """On a quadratic with eigenvalues in [1, 100] heavy balls contract by (10 - 1) / (10 + 1) a step."""
+    diagonal = torch.linspace(1, 100, 12).double()
+    w = torch.nn.Parameter(torch.ones(12).double())
+    optimizer = torch.optim.SGD([w], lr=1e-9, momentum=0.0)
+    tuning = optim.SpectralSGDM(optimizer, rule="polyak", steps=12, spike=1.0, rng=0, every=1000)
+    loss = lambda: (w * diagonal * w).sum() / 2  # noqa: E731
+    tuning.step(loss)
+    group = optimizer.param_groups[0]
+    assert group["lr"] == pytest.approx((2 / 11) ** 2) and group["momentum"] == pytest.approx((9 / 11) ** 2)
+    norms = []
+    for _ in range(120):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+        norms.append(w.detach().norm().item())
+    assert (norms[-1] / norms[59]) ** (1 / 60) == pytest.approx(9 / 11, abs=0.02)
+
+
+def test_nesterovs_and_the_printed_rule():
+    for rule, lr in (("nesterov", 1 / 100), ("thesis", 0.1)):
+        w = torch.nn.Parameter(torch.ones(2).double())
+        optimizer = torch.optim.SGD([w], lr=0.1, momentum=0.5)
+        optim.SpectralSGDM(optimizer, rule=rule, spike=1.0).step(
+            lambda w=w: (w * torch.tensor([1.0, 100.0]) * w).sum() / 2)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(lr)
+        assert optimizer.param_groups[0]["momentum"] == pytest.approx(9 / 11)
+
+
+def test_spikes_are_removed():
+    from spectra.optim._spectral_sgd import extremes
+
+    assert extremes(np.array([1e-6, 0.5, 4.0]), np.array([0.8, 0.08, 0.12]), 0.65) == (0.5, 4.0)
+    assert extremes(np.array([3.0]), np.array([1.0]), 0.5) == (3.0, 3.0)
+
+
+def test_a_linear_loss_changes_nothing():
+    w = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([w], lr=0.1, momentum=0.5)
+    optim.SpectralSGDM(optimizer, rng=0).step(lambda: w.sum())
+    assert optimizer.param_groups[0]["lr"] == 0.1
