@@ -39,6 +39,16 @@ def test_step_equals_its_reference(dtype, n, columns):
             np.testing.assert_allclose(x, y, atol=50 * np.finfo(dtype).eps * scale**2 * n, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_product_equals_its_reference(dtype):
+    csr = pytest.importorskip("spectra._kernels.csr")
+    A = sp.csr_array(sp.vstack([matrix(700, dtype), star(700).astype(dtype)]))  # not square, rows of any length
+    V = np.random.default_rng(0).standard_normal((700, 11)).astype(dtype)
+    found, expected = csr.product(A, V), csr.product_reference(A, V)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, expected, rtol=0, atol=700 * np.finfo(dtype).eps * np.abs(expected).max())
+
+
 def test_empty_rows_give_zeros():
     csr = pytest.importorskip("spectra._kernels.csr")
     W, vw, ww = csr.step(sp.csr_array((4, 4)), np.ones((4, 2)), None, 1.0, 0.0, 0.0)
@@ -133,19 +143,21 @@ def test_estimates_do_not_depend_on_kernels(kernels, monkeypatch):
 
 def test_the_switch_and_small_blocks_mean_plain_products(monkeypatch):
     A, V = matrix(50, np.float64), np.ones((50, 4))
-    assert _kernels.csr_kernel(A, V) is None  # too little work
+    assert _kernels.csr_kernel("step", A, V) is None  # too little work
     monkeypatch.setattr(_kernels, "_LEAST_WORK", 0)
-    assert _kernels.csr_kernel(A, V) is not None
-    assert _kernels.csr_kernel(A, V[:, :1]) is None  # a single column is SciPy's
-    assert _kernels.csr_kernel(A.astype(complex), V) is None
+    assert _kernels.csr_kernel("step", A, V) is not None
+    assert _kernels.csr_kernel("step", A, V[:, :1]) is None  # a single column is SciPy's
+    assert _kernels.csr_kernel("step", A.astype(complex), V) is None
+    assert _kernels.csr_kernel("product", A, V) is None  # a few columns are SciPy's
+    assert _kernels.csr_kernel("product", A, np.ones((50, 8))) is not None
     monkeypatch.setenv("SPECTRA_KERNELS", "0")
-    assert _kernels.csr_kernel(A, V) is None
+    assert _kernels.csr_kernel("step", A, V) is None
 
 
 def test_products_are_counted_and_blocks_of_any_layout_taken(kernels):
     A = matrix(60, np.float64)
     op = spectra.aslinearoperator(A)
-    V = np.asfortranarray(np.random.default_rng(0).standard_normal((60, 3)))
+    V = np.asfortranarray(np.random.default_rng(0).standard_normal((60, 9)))
     np.testing.assert_allclose(op @ V, A @ V, rtol=1e-12, atol=1e-12)
     op._step(V, None, 1.0, 0.0, 0.0)
-    assert op.matvecs == 6
+    assert op.matvecs == 18

@@ -1,4 +1,4 @@
-"""One step of a three-term recurrence with a CSR matrix, fused with its inner products.
+"""The product of a CSR matrix with a block, and one step of a three-term recurrence fused with its inner products.
 
     W = a A V + b V + c U,    <v_j, w_j>,    <w_j, w_j>
 
@@ -68,6 +68,35 @@ def _step(indptr, indices, data, V, U, a, b, c, W, vw, ww):
                 cross[j] += V[i, j] * w
                 square[j] += w * w
         vw[task], ww[task] = cross, square
+
+
+def product_reference(A, V):
+    """What `product` computes, in plain SciPy."""
+    return A @ V
+
+
+def product(A, V):
+    """A V for a SciPy CSR array and a real block of its dtype, shape (n, k)."""
+    V = np.ascontiguousarray(V)
+    W = np.empty((A.shape[0], V.shape[1]), dtype=V.dtype)
+    _product(A.indptr, A.indices, A.data, V, W)
+    return W
+
+
+@numba.njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
+def _product(indptr, indices, data, V, W):
+    k, last = V.shape[1], len(indices) - 1
+    for task in numba.prange(_TASKS):
+        total = np.empty(k, dtype=V.dtype)
+        for i in range(_first_row(indptr, task), _first_row(indptr, task + 1)):
+            total[:] = 0
+            for p in range(indptr[i], indptr[i + 1]):
+                _prefetch(V, np.uint64(indices[min(p + _AHEAD, last)]))
+                x, row = data[p], np.uint64(indices[p])
+                for j in range(k):
+                    total[j] += x * V[row, j]
+            for j in range(k):
+                W[i, j] = total[j]
 
 
 @numba.njit(cache=True, nogil=True)

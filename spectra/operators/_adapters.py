@@ -181,18 +181,18 @@ class Sparse(_Stored):
         self._claim(scale)
 
     def _matmat(self, V):
-        kernel = self._kernel(V)
-        return self.A @ V if kernel is None else kernel(self.A, V, None, 1.0, 0.0, 0.0)[0]
+        kernel = self._kernel("product", V)
+        return self.A @ V if kernel is None else kernel(self.A, V)
 
     def _step(self, V, U, a, b, c):
-        kernel = self._kernel(V)
+        kernel = self._kernel("step", V)
         if kernel is None:
             return super()._step(V, U, a, b, c)
         self._spent += V.shape[1]
         return kernel(self.A, V, U, a, b, c)
 
-    def _kernel(self, V):
-        return csr_kernel(self.A, V) if self.like is None and isinstance(V, np.ndarray) else None
+    def _kernel(self, name, V):
+        return csr_kernel(name, self.A, V) if self.like is None and isinstance(V, np.ndarray) else None
 
     @cached_property
     def renumbered(self):

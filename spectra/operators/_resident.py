@@ -20,7 +20,7 @@ def resident(A: LinearOperator, V, steps: int) -> tuple[LinearOperator, object]:
 
     That V is a copy, and a step may write over U. Operators without a compiled step come back as they are, V too.
     """
-    if not isinstance(A, Sparse) or A._kernel(V) is None:
+    if not isinstance(A, Sparse) or A._kernel("step", V) is None:
         return A, V
     long = steps * V.shape[1] >= _LEAST_PRODUCTS and V.nbytes >= _LEAST_BLOCK
     renumbered = A.renumbered if long else None
@@ -39,4 +39,4 @@ class _Resident(LinearOperator):
 
     def _step(self, V, U, a, b, c):
         self.operator._spent += V.shape[1]
-        return self.operator._kernel(V)(self.matrix, V, U, a, b, c, out=U)
+        return self.operator._kernel("step", V)(self.matrix, V, U, a, b, c, out=U)
