@@ -64,7 +64,7 @@ SKLEARN = {
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Several strips even of few points, one of them ragged; blocks still large enough for the compiled distances."""
-    monkeypatch.setattr(_blocks, "_TILE", 64)
+    monkeypatch.setattr(_blocks, "_TILE", {4: 64, 8: 64})
 
 
 def operator(name, dtype=float, **arguments):
@@ -291,15 +291,19 @@ def test_products_in_pieces_are_products():
 
 
 def test_the_compiled_distances_are_the_plain_ones():
-    from spectra._kernels.distance import squared_distances, squared_distances_reference
+    from spectra._kernels import distance
 
     rng = np.random.default_rng(0)
     for dtype in (np.float32, np.float64):
         for d in (1, 3, 4, 8):
             A, B = rng.standard_normal((70, d)).astype(dtype), rng.standard_normal((65, d)).astype(dtype)
-            found = squared_distances(A, B)
+            found = distance.squared_distances(A, B)
             assert found.dtype == dtype
-            np.testing.assert_allclose(found, squared_distances_reference(A, B), rtol=10 * np.finfo(dtype).eps)
+            tolerance = 10 * np.finfo(dtype).eps
+            np.testing.assert_allclose(found, distance.squared_distances_reference(A, B), rtol=tolerance)
+            arguments = found, A[:, -1], B[:, -1]
+            np.testing.assert_allclose(distance.weighted_squares(*arguments),
+                                       distance.weighted_squares_reference(*arguments), rtol=tolerance)
 
 
 def test_a_matrix_that_fits_the_memory_is_formed_once_and_another_never():
@@ -319,7 +323,7 @@ def test_a_matrix_that_fits_the_memory_is_formed_once_and_another_never():
 
 
 def test_memory_stays_bounded(monkeypatch):
-    monkeypatch.setattr(_blocks, "_TILE", 256)
+    monkeypatch.undo()
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     n, k = 20_000, 2
     inputs = np.random.default_rng(0).standard_normal((n, 2)).astype(np.float32)

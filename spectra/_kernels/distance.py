@@ -1,4 +1,4 @@
-"""Squared distances between the rows of two blocks, as sums of squared differences.
+"""Squared distances between the rows of two blocks, as sums of squared differences, and one dimension's share of them.
 
 Nothing is lost to cancellation, however close two points are and however far from the origin, and in few dimensions
 it costs no more than the matrix product that would lose it. Called from several threads at once, one block each.
@@ -42,3 +42,23 @@ def _squared_distances(X, YT, out):
                 s = x - YT[c, j]
                 row[j] += s * s
             c += 1
+
+
+def weighted_squares_reference(weights, x, y):
+    """What `weighted_squares` computes, in plain NumPy."""
+    return weights * (x[:, None] - y[None, :]) ** 2
+
+
+def weighted_squares(weights, x, y):
+    """w_ij (x_i - y_j)², shape (n, m), for vectors of shapes (n,) and (m,) in the dtype of the weights."""
+    out = np.empty_like(weights)
+    _weighted_squares(weights, np.ascontiguousarray(x), np.ascontiguousarray(y), out)
+    return out
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+def _weighted_squares(weights, x, y, out):
+    for i in range(len(x)):
+        for j in range(len(y)):
+            s = x[i] - y[j]
+            out[i, j] = weights[i, j] * (s * s)

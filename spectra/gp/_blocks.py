@@ -18,7 +18,7 @@ from spectra import _arrays
 
 __all__ = ["bilinear", "matmul", "matrix", "product", "squared_norm"]
 
-_TILE = 256  # order of a block in NumPy: with what is made on the way to it, it stays in a cache of one or two MB
+_TILE = {4: 256, 8: 192}  # order of NumPy's blocks, by bytes an entry: cached, and below what malloc gives back at once
 _TASKS = 8
 _LARGEST_TILE, _LARGEST_ON_DEVICE = 1024, 4096  # in other libraries
 _QUIET, _QUIET_VECTOR = 2**18, 2**13  # multiplications up to which OpenBLAS starts no threads, k > 1 and k = 1
@@ -40,7 +40,7 @@ def product(block: Callable, X, Y, V, memory: int):
 def _symmetric_product(block, X, V, memory):
     strips = list(_arrays.chunks(X.shape[0], _side(X, memory)))
     dtype = np.result_type(_arrays.dtype_of(X), _arrays.dtype_of(V))
-    tasks = min(_tasks(X, strips), max(int(memory // (np.prod(V.shape) * dtype.itemsize + 1)), 1))
+    tasks = _tasks(X, strips, V.shape[0] * V.shape[1] * dtype.itemsize)
 
     def task(first):
         W = _arrays.empty(V.shape, V, dtype)
@@ -95,7 +95,7 @@ def _sum_of_squares(k) -> float:
 def bilinear(derivatives: Callable, X, U, V, memory: int) -> dict:
     """u_j' D v_j, a vector over j, for every symmetric matrix D that ``derivatives(X_I, X_J)`` names and computes."""
     strips = list(_arrays.chunks(X.shape[0], _side(X, memory)))
-    tasks = _tasks(X, strips)
+    tasks = _tasks(X, strips, 0)
     xp, k = _arrays.namespace(V), V.shape[1]
 
     def task(first):
@@ -115,8 +115,9 @@ def bilinear(derivatives: Callable, X, U, V, memory: int) -> dict:
 
 def _add(sums, derivatives, left, right, k):
     for key, block in derivatives.items():
-        terms = _arrays.column_dots(left, matmul(block(), right)).reshape(-1, k).sum(0)
-        sums[key] = sums.get(key, 0.0) + terms
+        W = matmul(block(), right)
+        terms = np.einsum("ij,ij->j", left, W) if isinstance(W, np.ndarray) else _arrays.column_dots(left, W)
+        sums[key] = sums.get(key, 0.0) + terms.astype(float).reshape(-1, k).sum(0)
 
 
 def matmul(A, B):
@@ -141,13 +142,16 @@ def _transposed(k):
 def _side(X, memory) -> int:
     """Order of the blocks: in NumPy made for the cache; elsewhere sixteen of them fit the memory."""
     if isinstance(X, np.ndarray):
-        return _TILE
+        return _TILE[X.dtype.itemsize]
     largest = _LARGEST_TILE if "cpu" in str(_arrays.device(X)).lower() else _LARGEST_ON_DEVICE
     return int(np.clip(np.sqrt(memory / (16 * _arrays.dtype_of(X).itemsize)), 64, largest))
 
 
-def _tasks(X, strips) -> int:
-    return min(_TASKS, len(strips)) if isinstance(X, np.ndarray) else 1
+def _tasks(X, strips, bytes_each) -> int:
+    """How many tasks share the strips, each with sums of its own of so many bytes."""
+    if not isinstance(X, np.ndarray):
+        return 1
+    return max(min(_TASKS, len(strips), _arrays.MEMORY // max(bytes_each, 1)), 1)
 
 
 def _in_threads(function, tasks, X) -> list:

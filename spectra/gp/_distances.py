@@ -15,7 +15,7 @@ import numpy as np
 from spectra import _arrays
 from spectra.gp._blocks import matmul
 
-__all__ = ["difference", "squared_distances"]
+__all__ = ["difference", "squared_distances", "weighted_squares"]
 
 _FEW = 24  # dimensions up to which differences are as fast as the matrix product
 _LEAST_WORK = 4096  # distances below which a compiler need not be woken
@@ -23,7 +23,7 @@ _LEAST_WORK = 4096  # distances below which a compiler need not be woken
 
 def squared_distances(X, Y):
     """|x_i - y_j|², shape (n, m), never negative, and zero exactly where two rows are equal."""
-    if _compiled_pays(X, Y):
+    if X.shape[1] <= _FEW and _compiled_pays(X, Y):
         from spectra._kernels.distance import squared_distances
 
         return squared_distances(X, Y)
@@ -36,6 +36,15 @@ def squared_distances(X, Y):
     r2 = squares - 2 * matmul(X, xp.matrix_transpose(Y))
     lost = r2 <= _arrays.eps(_arrays.dtype_of(X)) ** (1 / 3) * squares
     return xp.where(lost, _by_differences(X, Y), r2) if xp.any(lost) else r2
+
+
+def weighted_squares(weights, x, y):
+    """w_ij (x_i - y_j)², shape (n, m), of two vectors."""
+    if _compiled_pays(x, y):
+        from spectra._kernels.distance import weighted_squares
+
+        return weighted_squares(weights, x, y)
+    return weights * (x[:, None] - y[None, :]) ** 2
 
 
 def difference(X, Y, c: int):
@@ -52,5 +61,4 @@ def _by_differences(X, Y):
 
 def _compiled_pays(X, Y) -> bool:
     return (isinstance(X, np.ndarray) and X.dtype in (np.float32, np.float64) and X.dtype == Y.dtype
-            and X.shape[1] <= _FEW and X.shape[0] * Y.shape[0] >= _LEAST_WORK
-            and os.environ.get("SPECTRA_KERNELS", "1") != "0")
+            and X.shape[0] * Y.shape[0] >= _LEAST_WORK and os.environ.get("SPECTRA_KERNELS", "1") != "0")

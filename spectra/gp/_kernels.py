@@ -21,7 +21,7 @@ import numpy as np
 from spectra import _arrays
 from spectra.gp._blocks import matmul
 from spectra.gp._covariance import Covariance, Derivatives, Leaf, like, positive, require_known
-from spectra.gp._distances import difference, squared_distances
+from spectra.gp._distances import difference, squared_distances, weighted_squares
 
 __all__ = [
     "KERNELS",
@@ -71,10 +71,8 @@ class Stationary(Leaf):
         slope = cache(lambda: -self.slope(r2, k))  # for all dimensions once
 
         def in_dimension(c):
-            share = difference(X, Y, c) * math.sqrt(2 / scale[c])
-            share *= share
-            share *= slope()
-            return share
+            factor = math.sqrt(2 / scale[c])
+            return weighted_squares(slope(), factor * X[:, c], factor * Y[:, c])
 
         return {("lengthscale", c): lambda c=c: in_dimension(c) for c in range(len(scale))}
 
@@ -168,7 +166,8 @@ class Periodic(Leaf):
         k = _exp(-0.5 * r2)
 
         def in_dimension(c):
-            return k * (difference(S, T, c) ** 2 + difference(S, T, d + c) ** 2) / float(scale[c])
+            factor = 1 / math.sqrt(scale[c])
+            return sum(weighted_squares(k, factor * S[:, e], factor * T[:, e]) for e in (c, d + c))
 
         def in_period():  # k Σ_c 2π δ_c sin(2π δ_c / p) / (p l_c)²
             return k * sum(difference(X, Y, c) * _sine(S, T, c, d) for c in range(d)) * (2 * math.pi / period**2)
