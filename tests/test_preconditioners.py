@@ -257,7 +257,7 @@ def test_the_noise_is_the_wrong_shift_where_it_lies_far_below_the_residual():
 # What they are for
 
 
-@pytest.mark.parametrize("make", [PivotedCholesky, lambda A, rank: Nystrom(A, rank, rng=1)], ids=["cholesky", "nystrom"])
+@pytest.mark.parametrize("make", [PivotedCholesky, lambda A, rank: Nystrom(A, rank, rng=1)], ids=["pivots", "nystrom"])
 def test_the_spread_falls_as_the_rank_grows(make):
     A = bounded(kernel(200, noise=1e-3), 1e-3)
     spread = [quiet_logdet(A, method="slq", probes=12, steps=40, preconditioner=make(A, rank), rng=0).stderr

@@ -183,8 +183,8 @@ def claims(runs):
         "stochastic is within 4e-3 in every row": max(e["stochastic"] for e in error.values()) <= 4e-3,
         "beyond 1e6, 3n/4 products in one Krylov space err 5 times less than the printed shape in separate ones":
             all(5 * error[x]["stochastic, 3n/4 products"] <= error[x]["slq"] for x in beyond),
-        "beyond 1e6, a preconditioner of rank n / 10 halves the error of separate Krylov spaces at least":
-            all(2 * error[x]["pivoted Cholesky, slq"] <= error[x]["slq"] for x in beyond),
+        "beyond 1e6, a preconditioner of rank n / 10 takes a third off the error of separate Krylov spaces at least":
+            all(1.5 * error[x]["pivoted Cholesky, slq"] <= error[x]["slq"] for x in beyond),
         "in every row, what stochastic chooses by itself errs less than 1.5e-2 with 3n/4 products":
             max(e["stochastic, 3n/4 products"] for e in error.values()) <= 1.5e-2,
         "separate Krylov spaces err upwards beyond 1e6, and more with every row":
