@@ -7,6 +7,7 @@ import warnings
 import torch
 
 from spectra.nn._data import head
+from spectra.nn._derivatives import plain_formulas
 
 with warnings.catch_warnings():  # of torch, about its own use of torch.jit.script, when forward mode is first used
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -14,7 +15,7 @@ with warnings.catch_warnings():  # of torch, about its own use of torch.jit.scri
 
 _SAMPLES = 8
 _TOLERANCE = {"jvp": 1e-6, "differences": 1e-3}
-_STEP = 1e-6  # of central differences in float64: so short that kinks of ReLU are hardly ever crossed
+_STEP = 1e-8  # of central differences in float64: so short that kinks of ReLU are hardly ever crossed
 
 
 def directional_derivative(function, point: list, direction: list) -> tuple[list, str]:
@@ -22,7 +23,8 @@ def directional_derivative(function, point: list, direction: list) -> tuple[list
     mode, by central differences; and which of the two."""
     point = [one.detach() for one in point]
     try:
-        return list(torch.func.jvp(function, tuple(point), tuple(direction))[1]), "jvp"
+        with plain_formulas():
+            return list(torch.func.jvp(function, tuple(point), tuple(direction))[1]), "jvp"
     except (NotImplementedError, RuntimeError, TypeError):
         ahead = function(*(p + _STEP * d for p, d in zip(point, direction, strict=True)))
         behind = function(*(p - _STEP * d for p, d in zip(point, direction, strict=True)))

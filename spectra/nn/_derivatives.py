@@ -16,6 +16,7 @@ Hessian product on VGG-like networks; the functions below run on the kernels of 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
@@ -24,8 +25,34 @@ _backward = torch.ops.aten.convolution_backward
 _DIMENSIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
 
 
-class better_derivatives(TorchFunctionMode):
-    """Within it, `torch.convNd` and `torch._weight_norm` have the second derivatives of this file.
+def _weight_norm(v, g, dim=0):
+    return v * (g / torch.norm_except_dim(v, 2, dim))
+
+
+def _squared_error(z, y, *, reduction="mean"):
+    square = (z - y) ** 2
+    return square.mean() if reduction == "mean" else square.sum()
+
+
+class plain_formulas(TorchFunctionMode):
+    """Within it, fused functions with derivatives that are wrong or missing are written out.
+
+    Forward mode over reverse mode fails in the mean squared error of torch 2.13, which has no such need otherwise.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is torch._weight_norm:
+            return _weight_norm(*args, **kwargs)
+        if function is F.mse_loss and len(args) == 2 and args[0].shape == args[1].shape:
+            told = {name: one for name, one in kwargs.items() if one is not None}
+            if set(told) <= {"reduction"} and told.get("reduction") != "none":
+                return _squared_error(*args, **told)
+        return function(*args, **kwargs)
+
+
+class better_convolutions(TorchFunctionMode):
+    """Within it, `torch.convNd` has the second derivative of this file.
 
     With `linear`, the graph of a convolution's gradients is one in g alone: enough for Jacobian products, and cheaper.
     """
@@ -35,19 +62,12 @@ class better_derivatives(TorchFunctionMode):
         self.linear = linear
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
         dimensions = _DIMENSIONS.get(function)
         if dimensions:
-            arguments = _arguments(dimensions, *args, **kwargs)
+            arguments = _arguments(dimensions, *args, **(kwargs or {}))
             if arguments:
                 return _Convolution.apply(*arguments, self.linear)
-        elif function is torch._weight_norm:
-            return _weight_norm(*args, **kwargs)
-        return function(*args, **kwargs)
-
-
-def _weight_norm(v, g, dim=0):
-    return v * (g / torch.norm_except_dim(v, 2, dim))
+        return function(*args, **(kwargs or {}))
 
 
 def _arguments(d, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):

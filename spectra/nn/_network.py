@@ -134,6 +134,7 @@ class Network:
             stack.enter_context(torch.enable_grad())
             stack.enter_context(torch.autocast(self.device.type, enabled=False))
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # the fast kernels have no second derivative
+            stack.enter_context(_no_fused_transformers())
             if self.device.type == "cuda":
                 stack.enter_context(_exact_cudnn(without=self._recurrent))
             try:
@@ -161,6 +162,17 @@ def _precision(model, dtype) -> torch.dtype:
         raise ValueError(f"products run in float32 or float64, found {dtype}; lower precision is noise to a "
                          "recurrence, so models in bfloat16 are evaluated in float32")
     return dtype
+
+
+@contextlib.contextmanager
+def _no_fused_transformers():
+    """The fused encoder layer of evaluation mode has no forward mode."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import torch
 from torch.autograd import forward_ad
 
 from spectra.nn._data import mapped, tensors
-from spectra.nn._derivatives import better_derivatives
+from spectra.nn._derivatives import better_convolutions, plain_formulas
 
 
 class Outputs:
@@ -91,7 +91,7 @@ class OutputGraph:
 
     def __init__(self, network, batch, index, curvature: Curvature):
         self.leaves = network.leaves
-        with better_derivatives(linear=True):
+        with plain_formulas(), better_convolutions(linear=True):
             outputs = Outputs(network, batch, index)
             self.tensors = outputs.tensors
             self.u = [torch.zeros_like(z, requires_grad=True) for z in self.tensors]
