@@ -48,6 +48,7 @@ _MOST_STEPS = 400
 _SHALLOW = 64  # steps a group of probes must have memory for
 _FEWEST_TO_DEFLATE = 4  # probes
 _SHARE = 0.2  # of the statistical error, before control variates, that bias may be
+_STALLED = 0.5  # a bracket that half as many steps again do not halve is made of rounding
 _MOST_PIVOTS = 512
 _MATRICES = 3  # of order n that the exact method holds
 
@@ -387,6 +388,7 @@ class _Space:
     def __init__(self, problem: Problem, start, beside: int = 0):
         self.problem, self.start, self.beside = problem, start, beside
         self.run = BlockLanczosRun(problem.A, start, check=False)
+        self._width = np.inf  # of the last bias bracket
 
     @property
     def steps(self) -> int:
@@ -413,12 +415,14 @@ class _Space:
                 return
 
     def is_deep_enough(self, plan: Plan) -> bool:
-        """Solved to tolerance, with a quadrature bias below the statistical error."""
+        """Solved to tolerance, with a quadrature bias below the statistical error, or one that rounding holds up."""
         wanted = self.residuals() if plan.gradient else self.residuals()[: self.beside]
         if max(wanted) > plan.tol:
             return False
         estimate = self.density(controls=False).sum(np.log)
-        return _width(estimate.bias) <= max(_SHARE * estimate.stderr, 1e-9 * abs(estimate.value))
+        width, before = _width(estimate.bias), self._width
+        self._width = width
+        return width <= max(_SHARE * estimate.stderr, 1e-9 * abs(estimate.value)) or width > _STALLED * before
 
     def lowest(self) -> float:
         """A lower bound on the spectrum of M, or the best guess at one."""
