@@ -11,7 +11,7 @@ import numpy as np
 from spectra.operators._adapters import Sparse
 from spectra.operators._base import LinearOperator
 
-_LEAST_PRODUCTS = 400  # with one column each, below which a new order costs more than it saves
+_LEAST_PRODUCTS = 600  # with one column each, below which a new order costs more than it saves on a scattered graph
 _LEAST_BLOCK = 2**24  # bytes of a block that caches hold in any order
 
 
