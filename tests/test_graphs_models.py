@@ -114,7 +114,8 @@ TARGETS = {"er": (lambda n, s: networkx.gnp_random_graph(n, 0.6, seed=s), lambda
 def test_parameters_are_found_again(model, distance):
     draw, truth = TARGETS[model]
     fit = graphs.fit_model(draw(60, 11), model, distance=distance, draws=8, rng=2)
-    assert abs(fit.value - truth(60)) <= 3 * fit.stderr
+    low, high = fit.interval(0.99)
+    assert low <= truth(60) <= high
     assert fit.stderr < {"er": 0.03, "ws": 0.1, "ba": 1.5}[model]
     assert fit.typical > 0.01
     assert not fit.at_limit
@@ -186,7 +187,8 @@ def test_error_bars_are_as_long_as_the_errors(model):
     draw, truth = TARGETS[model]
     fits = [graphs.fit_model(draw(50, 100 + seed), model, rng=seed) for seed in range(24)]
     errors = np.array([fit.value for fit in fits]) - truth(50)
-    stderr = np.sqrt(np.mean([fit.stderr**2 for fit in fits]))
+    rounding = 1 / 12 if model == "ba" else 0.0
+    stderr = np.sqrt(np.mean([fit.stderr**2 for fit in fits]) + rounding)
     assert 0.6 * stderr <= np.sqrt(np.mean(errors**2)) <= 1.5 * stderr
     assert np.mean([fit.interval(0.9)[0] <= truth(50) <= fit.interval(0.9)[1] for fit in fits]) >= 0.75
     assert np.mean([fit.typical > 0.05 for fit in fits]) >= 0.8

@@ -75,9 +75,9 @@ def fit_model(G, model: str = "er", *, distance: str = "symmetric-kl", moments: 
     -------
     Estimate
         The parameter. `stderr` is its standard deviation over graphs of the model, draws and probes included, to first
-        order; for r, rounding to an integer included. It does not know whether G is of the model at all: for that see
+        order; `bias` is the rounding of r to an integer. Neither knows whether G is of the model at all: for that see
         `typical`. Details: `model`; `divergence`, the least D; `typical`, the share of graphs of the fitted model that
-        are as far from it as G or farther (1/draws at least); `neighbours` (of the ring); `at_limit`, whether the
+        are as far from it as G or farther, judged by the draws; `neighbours` (of the ring); `at_limit`, whether the
         parameter is at an end of its range; `nodes`, `order`, `ridge`, `draws`, `evaluations` (of D).
 
     Raises
@@ -99,7 +99,7 @@ def fit_model(G, model: str = "er", *, distance: str = "symmetric-kl", moments: 
     Examples
     --------
     >>> import networkx, spectra
-    >>> G = networkx.gnp_random_graph(60, 0.3, seed=0)
+    >>> G = networkx.gnp_random_graph(60, 0.3, seed=1)
     >>> p = spectra.graphs.fit_model(G, "er", rng=0)
     >>> abs(p.value - 0.3) < 0.05, p.typical > 0.05
     (True, True)
@@ -306,7 +306,8 @@ def _fit(W, target, model, measure, draws, generator, seed, match_edges=False) -
     details = {"model": model, "divergence": divergence_there, "typical": _typical(divergence_there, own, measure.same),
                "at_limit": theta in family.limits, "nodes": W.shape[0], "order": measure.order, "ridge": measure.ridge,
                "draws": draws, "evaluations": len(curve._pictures)} | family.details
-    return Estimate(int(theta) if family.whole else float(theta), matched[1] if matched else stderr, None,
+    rounding = (-0.5, 0.5) if family.whole and not matched else None
+    return Estimate(int(theta) if family.whole else float(theta), matched[1] if matched else stderr, rounding,
                     measure.matvecs - before, draws, seed, "edges" if matched else measure.distance, details)
 
 
@@ -383,9 +384,8 @@ def _scatter(curve: Curve, theta: float, searched: bool) -> tuple[float, np.ndar
             break
     if searched:
         own = np.maximum(own - gain, own / 10)
-    rounding = np.sqrt(1 / 12) if whole else 0.0
     # A graph is nearer to a mean that it is part of than to the mean of others: variances (1 -+ 1/count).
-    return float(np.hypot(stderr, rounding)), own * (count + 1) / (count - 1)
+    return float(stderr), own * (count + 1) / (count - 1)
 
 
 def _resolution(curve: Curve, theta: float, least: float, most: float) -> float:
