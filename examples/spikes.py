@@ -1,13 +1,14 @@
 """When does a large eigenvalue survive noise?
 
-A symmetric matrix W of pure noise, variance v, fills the interval [-2√v, 2√v] with eigenvalues. Add a matrix with a single
-eigenvalue l. The largest eigenvalue of the sum does not grow with l from the start: up to l = √v, half the edge, it stays
-at the edge and its eigenvector is as good as random. Beyond, it leaves the bulk as
+A symmetric matrix W of pure noise, variance v, fills the interval [-2√v, 2√v] with eigenvalues. Add a matrix with a
+single eigenvalue l. The largest eigenvalue of the sum does not grow with l from the start: up to l = √v, half the edge,
+it stays at the edge and its eigenvector is as good as random. Beyond, it leaves the bulk as
 
     l' = l + v / l,     squared overlap with the true eigenvector  1 - v / l²,
 
 the transition of Baik, Ben Arous and Péché. The Hessian of a mini-batch is such a sum: the full Hessian plus noise of
-variance v = P σ² / b. So eigenvalues of a batch Hessian are too large, by an amount that is known, and can be corrected.
+variance v = P σ² / b. So eigenvalues of a batch Hessian are too large, by an amount that is known, and can be
+corrected.
 
 This example draws the transition from simulated matrices of order 1000, and recovers hidden eigenvalues.
 """
