@@ -48,5 +48,6 @@ with torch.no_grad():  # raw parameters pass through softplus: the slope in the 
            "lengthscale": (model.covar_module.base_kernel.raw_lengthscale, model.covar_module.base_kernel.lengthscale),
            "noise": (likelihood.noise_covar.raw_noise, likelihood.noise - 1e-4)}
     gradient = {name: (r.grad / (1 - torch.exp(-v))).flatten().tolist() for name, (r, v) in raw.items()}
-print(json.dumps({"rows": n, "seconds": seconds, "cpu_seconds": cpu, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
-                  "base_gb": base, "value": float(value), "gradient": gradient}))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+print(json.dumps({"rows": n, "seconds": seconds, "cpu_seconds": cpu, "peak_gb": peak, "base_gb": base,
+                  "value": float(value), "gradient": gradient}))

@@ -5,10 +5,11 @@
     python benchmarks/gp.py fit kin40k
 
 `likelihood` measures time and peak memory of ``log p(y)`` and its gradient at fixed hyper-parameters on the training
-rows of a table: ours, a dense Cholesky factorisation, and GPyTorch (in an environment of its own, `benchmarks/peers.sh`;
-`_peers_gp.py` runs inside it). Each contender is a process of its own, so that its peak memory is its own. `tables` fits
-small tables with `GPRegressor` and with scikit-learn's exact Gaussian process, both from the same start, and compares
-test error and log-likelihood. `fit` fits one large table. All write JSON to docs/measured after every result.
+rows of a table: ours, a dense Cholesky factorisation, and GPyTorch (in an environment of its own, which
+`benchmarks/peers.sh` makes; `_peers_gp.py` runs inside it). Each contender is a process of its own, so that its peak
+memory is its own. `tables` fits small tables with `GPRegressor` and with scikit-learn's exact Gaussian process, both
+from the same start, and compares test error and log-likelihood. `fit` fits one large table. All write JSON to
+docs/measured after every result; seconds are those of the wall, cpu_seconds of all threads, load that of the machine.
 """
 
 from __future__ import annotations
@@ -79,10 +80,11 @@ def once(table: str, contender: str, probes: int) -> dict:
             operator(X, precision), y.astype(precision), gradient=True, probes=probes, rng=0,
             method="exact" if contender == "cholesky" else "stochastic")
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    gradient = {name: (np.ravel(e.value).tolist(), np.ravel(e.stderr).tolist()) for name, e in evidence.gradient.items()}
-    return {"table": table, "rows": len(X), "contender": contender, "seconds": seconds, "cpu_seconds": cpu, "peak_gb": peak(),
-            "base_gb": base, "value": float(evidence), "stderr": float(evidence.stderr), "bias": evidence.bias,
-            "matvecs": evidence.matvecs, "steps": evidence.logdet.details.get("steps"), "gradient": gradient,
+    gradient = {name: (np.ravel(e.value).tolist(), np.ravel(e.stderr).tolist())
+                for name, e in evidence.gradient.items()}
+    return {"table": table, "rows": len(X), "contender": contender, "seconds": seconds, "cpu_seconds": cpu,
+            "peak_gb": peak(), "base_gb": base, "value": float(evidence), "stderr": float(evidence.stderr),
+            "bias": evidence.bias, "matvecs": evidence.matvecs, "steps": evidence.logdet.details.get("steps"), "gradient": gradient,
             "residual": evidence.inv_quad.residual, "warnings": [str(w.message) for w in caught]}
 
 
@@ -92,7 +94,8 @@ def likelihood(args) -> None:
                                      ("cholesky", args.cholesky)) if wanted]
     for contender in own:
         command = [sys.executable, __file__, "once", args.table, contender, "--probes", str(args.probes)]
-        report(args, contender, subprocess.run(command, capture_output=True, text=True, timeout=args.timeout, check=False))
+        done = subprocess.run(command, capture_output=True, text=True, timeout=args.timeout, check=False)
+        report(args, contender, done)
     if args.peers:
         with tempfile.TemporaryDirectory() as folder:
             np.savez(Path(folder) / "table.npz", X=X, y=y)
@@ -136,7 +139,8 @@ def tables(args) -> None:
     for name in args.names:
         for split in range(args.splits):
             X, y, X_test, y_test = standardised(name, split)
-            for label, model in (("spectra", gp.GPRegressor(random_state=0)), ("scikit-learn", sklearn_model(X.shape[1]))):
+            models = {"spectra": gp.GPRegressor(random_state=0), "scikit-learn": sklearn_model(X.shape[1])}
+            for label, model in models.items():
                 start, cpu = time.perf_counter(), time.process_time()
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
@@ -164,7 +168,8 @@ def fit(args) -> None:
     mean, std = model.predict(X_test, return_std=True)
     evidence = model.log_marginal_likelihood_
     record("gp-fits.json", {
-        "table": args.table, "split": args.split, "rows": len(X), "kernel": args.kernel, "fit_seconds": fitted, "fit_cpu_seconds": cpu,
+        "table": args.table, "split": args.split, "rows": len(X), "kernel": args.kernel,
+        "fit_seconds": fitted, "fit_cpu_seconds": cpu,
         "predict_seconds": time.perf_counter() - start - fitted, "peak_gb": peak(), "test_rows": len(X_test),
         "evidence": evidence.to_dict()["interval"], "value": float(evidence), "stderr": float(evidence.stderr),
         "residual": evidence.inv_quad.residual, "parameters": {k: np.ravel(v).tolist() for k, v in

@@ -22,7 +22,7 @@ design = np.column_stack([X, np.ones(len(X))])
 line = np.column_stack([X_test, np.ones(len(X_test))]) @ np.linalg.lstsq(design, y, rcond=None)[0]
 linear = np.sqrt(np.mean((y_test - line) ** 2))
 inside = np.mean(np.abs(y_test - mean) <= 1.96 * std)
-print(f"test error {rmse:.2f} MPa beside {linear:.2f} of linear regression; {inside:.0%} of the targets within 1.96 std")
+print(f"test error {rmse:.2f} MPa beside {linear:.2f} of linear regression; {inside:.0%} of targets within 1.96 std")
 assert rmse < 0.6 * linear
 assert 0.85 < inside <= 1
 

@@ -402,7 +402,7 @@ class _Space:
         """More steps, and the Ritz values and vectors of the new T."""
         self.run.advance(steps)
         self.nodes, self.vectors = eigh(self.run.T, driver="evd", check_finite=False)
-        if not self.nodes[0] > 4 * self.problem.precision * self.nodes[-1]:
+        if not self.nodes[0] > 4 * _arrays.eps(self.problem.A.dtype) * self.nodes[-1]:
             raise not_definite(f"Lanczos found a Ritz value of {self.nodes[0]:.4g} beside one of {self.nodes[-1]:.4g}")
 
     def deepen(self, deepest: int, plan: Plan, advance: Callable) -> None:
