@@ -79,7 +79,8 @@ def rows(n: int, dtype, repeats: int) -> list[dict]:
     print(f"n = {n}, {np.dtype(dtype)}: largest difference from the bare loop {error:.1e}, peak memory of a product "
           f"{peak / 2**20:.0f} MiB, the matrix {n * n * X.itemsize / 2**30:.1f} GiB")
     return [{"n": n, "dtype": str(np.dtype(dtype)), "what": name, "wall": wall, "processor": processor,
-             "share": base[0] / wall, "share_processor": base[1] / processor, "peak_bytes": peak}
+             "share": base[0] / wall, "share_processor": base[1] / processor,
+             "peak_bytes": peak if name == "rbf" else None}
             for name, (wall, processor) in found.items()]
 
 
