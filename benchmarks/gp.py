@@ -84,7 +84,8 @@ def once(table: str, contender: str, probes: int) -> dict:
                 for name, e in evidence.gradient.items()}
     return {"table": table, "rows": len(X), "contender": contender, "seconds": seconds, "cpu_seconds": cpu,
             "peak_gb": peak(), "base_gb": base, "value": float(evidence), "stderr": float(evidence.stderr),
-            "bias": evidence.bias, "matvecs": evidence.matvecs, "steps": evidence.logdet.details.get("steps"), "gradient": gradient,
+            "bias": evidence.bias, "matvecs": evidence.matvecs, "steps": evidence.logdet.details.get("steps"),
+            "gradient": gradient,
             "residual": evidence.inv_quad.residual, "warnings": [str(w.message) for w in caught]}
 
 

@@ -48,6 +48,7 @@ _MOST_STEPS = 400
 _SHALLOW = 64  # steps a group of probes must have memory for
 _FEWEST_TO_DEFLATE = 4  # probes
 _SHARE = 0.2  # of the statistical error, before control variates, that bias may be
+_ROUNDING = 4  # roundings that a residual gathers
 _STALLED = 0.5  # a bracket that half as many steps again do not halve is made of rounding
 _MOST_PIVOTS = 512
 _MATRICES = 3  # of order n that the exact method holds
@@ -286,7 +287,7 @@ def _quadratic(op, y, x, space, white, plan) -> Estimate:
     length = float(_arrays.column_norms(white.left(y))[0]) or 1.0
     r = y - op @ x
     whitened_norm = float(_arrays.column_norms(white.left(r))[0])
-    if whitened_norm > plan.tol * length and plan.steps is None:
+    if whitened_norm > space.tolerance(plan) * length and plan.steps is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the residual is judged below
             tol = max(plan.tol * length / whitened_norm / 4, 1e-8)
@@ -417,12 +418,16 @@ class _Space:
     def is_deep_enough(self, plan: Plan) -> bool:
         """Solved to tolerance, with a quadrature bias below the statistical error, or one that rounding holds up."""
         wanted = self.residuals() if plan.gradient else self.residuals()[: self.beside]
-        if max(wanted) > plan.tol:
+        if max(wanted) > self.tolerance(plan):
             return False
         estimate = self.density(controls=False).sum(np.log)
         width, before = _width(estimate.bias), self._width
         self._width = width
         return width <= max(_SHARE * estimate.stderr, 1e-9 * abs(estimate.value)) or width > _STALLED * before
+
+    def tolerance(self, plan: Plan) -> float:
+        """Relative residual to go for: what was asked, or what rounding allows at this condition number."""
+        return max(plan.tol, _ROUNDING * _arrays.eps(self.problem.A.dtype) * self.nodes[-1] / self.nodes[0])
 
     def lowest(self) -> float:
         """A lower bound on the spectrum of M, or the best guess at one."""
