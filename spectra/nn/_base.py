@@ -138,8 +138,9 @@ class CurvatureOperator(LinearOperator):
         if graph is None:
             batch = network.place(batch)
             if self._cache.full and len(columns) < 4:  # more columns pay for a graph
-                direct = [self._direct(network, batch, index, pieces) for pieces in columns]
-                if None not in direct:
+                found = [self._direct(network, batch, index, pieces) for pieces in columns]
+                direct = [one for one in found if one is not None]
+                if len(direct) == len(columns):
                     for j, (_, tensors) in enumerate(direct):
                         add(j, tensors)
                     return direct[0][0]

@@ -3,26 +3,26 @@
 Weight normalisation. `torch._weight_norm` has a fused derivative whose own derivative by v is wrong (seen in 2.13: the
 Hessian comes out asymmetric, off by 40 % on a small network); the plain formula takes its place.
 
-Convolutions. For y = w * x and an output gradient g, the gradients are g_x = B_x(g, w) and g_w = B_w(g, x), each
-linear in both of its arguments. Their adjoints, for weights a_x and a_w of the gradients, are again forward and
-backward convolutions:
+Linear layers and convolutions. Both are bilinear, y = B(x, w). For an output gradient g their gradients are
+g_x = X(g, w) and g_w = W(g, x), bilinear again, and the adjoints of those, for weights a_x and a_w of the gradients,
 
-    d/dg: w * a_x + a_w * x,      d/dx: B_x(g, a_w),      d/dw: B_w(g, a_x).
+    d/dg: B(a_x, w) + B(x, a_w),      d/dx: X(g, a_w),      d/dw: W(g, a_x),
 
-PyTorch's own rule computes the last two as convolutions whose kernel is a whole image, which costs a sixth of a
-Hessian product on VGG-like networks; the functions below run on the kernels of the first derivative.
+are the same three maps. That helps twice. PyTorch's rule for convolutions computes the last two with kernels as large
+as an image. And it computes g_w, whose value nobody needs: a product asks only how the gradient changes. Here g_w stays
+empty where w is a parameter itself, which takes one ninth off a Hessian product, more in the first layer.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
-
-_backward = torch.ops.aten.convolution_backward
-_DIMENSIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
 
 
 def _weight_norm(v, g, dim=0):
@@ -51,72 +51,112 @@ class plain_formulas(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-class better_convolutions(TorchFunctionMode):
-    """Within it, `torch.convNd` has the second derivative of this file.
+class cheap_second_derivatives(TorchFunctionMode):
+    """Within it, linear layers and convolutions have the second derivatives of this file.
 
-    With `linear`, the graph of a convolution's gradients is one in g alone: enough for Jacobian products, and cheaper.
+    `at_zero` says that output gradients are zero, and only the graph of the gradients is wanted: J' u, linear in u.
     """
 
-    def __init__(self, linear: bool = False):
+    def __init__(self, at_zero: bool = False):
         super().__init__()
-        self.linear = linear
+        self.at_zero = at_zero
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        dimensions = _DIMENSIONS.get(function)
-        if dimensions:
-            arguments = _arguments(dimensions, *args, **(kwargs or {}))
-            if arguments:
-                return _Convolution.apply(*arguments, self.linear)
-        return function(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        bind = _BILINEAR.get(function)
+        found = bind(*args, **kwargs) if bind else None
+        if found is None or torch.is_autocast_enabled(found[0].device.type):
+            return function(*args, **kwargs)
+        return _Bilinear.apply(*found, self.at_zero)
 
 
-def _arguments(d, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """Arguments of the general convolution, or None for what it does not cover: no batch, padding by name."""
-    if isinstance(padding, str) or input.dim() != d + 2:
-        return None
-    each = [(one,) * d if isinstance(one, int) else tuple(one) * (d if len(one) == 1 else 1)
-            for one in (stride, padding, dilation)]
-    return input, weight, bias, (*each, False, (0,) * d, groups)
+class _Maps(NamedTuple):
+    """B, X and W of a bilinear layer; the first takes a bias, too."""
+
+    output: Callable
+    to_input: Callable
+    to_weight: Callable
 
 
-class _Convolution(Function):
+def _linear(input, weight, bias=None):
+    return input, weight, bias, _LINEAR
+
+
+_LINEAR = _Maps(F.linear, lambda g, w, x: g @ w, lambda g, x, w: g.flatten(0, -2).T @ x.flatten(0, -2))
+
+
+def _convolution(d: int):
+    def bind(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+        if isinstance(padding, str) or input.dim() != d + 2:  # padding by name, and inputs without a batch
+            return None
+        each = [(one,) * d if isinstance(one, int) else tuple(one) * (d if len(one) == 1 else 1)
+                for one in (stride, padding, dilation)]
+        how = (*each, False, (0,) * d, groups)
+        return input, weight, bias, _Maps(
+            lambda x, w, b=None: torch.convolution(x, w, b, *how),
+            lambda g, w, x: _backward(g, x, w, None, *how, [True, False, False])[0],
+            lambda g, x, w: _backward(g, x, w, None, *how, [False, True, False])[1])
+
+    return bind
+
+
+_backward = torch.ops.aten.convolution_backward
+_BILINEAR = {F.linear: _linear, torch.conv1d: _convolution(1), torch.conv2d: _convolution(2),
+             torch.conv3d: _convolution(3)}
+
+
+class _Bilinear(Function):
+    """y = B(x, w) + b."""
+
     @staticmethod
-    def forward(ctx, x, w, b, how, linear):
+    def forward(ctx, x, w, b, maps, at_zero):
         ctx.save_for_backward(x, w)
-        ctx.how, ctx.linear = how, linear
-        return torch.convolution(x, w, b, *how)
+        ctx.maps, ctx.at_zero, ctx.is_parameter = maps, at_zero, w.is_leaf
+        return maps.output(x, w, b)
 
     @staticmethod
     def backward(ctx, g):
         x, w = ctx.saved_tensors
         wants_x, wants_w, wants_b = ctx.needs_input_grad[:3]
-        if ctx.linear:
+        graph_only = torch.is_grad_enabled()  # the gradient is made with its graph; products come later, without
+        at_zero = graph_only and ctx.at_zero
+        if at_zero:  # linear in g alone
             x, w = x.detach(), w.detach()
-        g_x, g_w = _Gradients.apply(g, x, w, ctx.how, wants_x, wants_w)
-        g_b = g.sum((0, *range(2, g.dim()))) if wants_b else None
-        return g_x, g_w, g_b, None, None
+        wants = wants_x, wants_w, not at_zero, not (at_zero or (graph_only and ctx.is_parameter))
+        g_x, g_w = _Gradients.apply(g, x, w, ctx.maps, wants)
+        over = [d for d in range(g.dim()) if d != (g.dim() - 1 if ctx.maps is _LINEAR else 1)]
+        return g_x, g_w, g.sum(over) if wants_b else None, None, None
 
 
 class _Gradients(Function):
+    """g_x and g_w, with values where those are used."""
+
     @staticmethod
-    def forward(ctx, g, x, w, how, wants_x, wants_w):
+    def forward(ctx, g, x, w, maps, wants):
         ctx.save_for_backward(g, x, w)
         ctx.set_materialize_grads(False)
-        ctx.how = how
-        return _backward(g, x, w, None, *how, [wants_x, wants_w, False])[:2]
+        ctx.maps = maps
+        wants_x, wants_w, value_x, value_w = wants
+        g_x = (maps.to_input(g, w, x) if value_x else _empty(x)) if wants_x else None
+        g_w = (maps.to_weight(g, x, w) if value_w else _empty(w)) if wants_w else None
+        return g_x, g_w
 
     @staticmethod
     @once_differentiable
     def backward(ctx, a_x, a_w):
-        g, x, w = ctx.saved_tensors
+        (g, x, w), maps = ctx.saved_tensors, ctx.maps
         wants_g, wants_x, wants_w = ctx.needs_input_grad[:3]
         d_g = d_x = d_w = None
         if wants_g:
-            parts = [torch.convolution(one, kernel, None, *ctx.how)
-                     for one, kernel in ((a_x, w), (x, a_w)) if one is not None and kernel is not None]
+            parts = [maps.output(*pair) for pair in ((a_x, w), (x, a_w)) if pair[0] is not None and pair[1] is not None]
             d_g = sum(parts[1:], start=parts[0]) if parts else None
         if wants_x and a_w is not None:
-            d_x = _backward(g, x, a_w, None, *ctx.how, [True, False, False])[0]
+            d_x = maps.to_input(g, a_w, x)
         if wants_w and a_x is not None:
-            d_w = _backward(g, a_x, w, None, *ctx.how, [False, True, False])[1]
-        return d_g, d_x, d_w, None, None, None
+            d_w = maps.to_weight(g, a_x, w)
+        return d_g, d_x, d_w, None, None
+
+
+def _empty(like):
+    """Zeros of a shape, without their memory."""
+    return like.new_zeros(()).expand(like.shape)

@@ -13,7 +13,7 @@ import torch
 
 from spectra.nn._base import CurvatureOperator
 from spectra.nn._check import directional_derivative
-from spectra.nn._derivatives import better_convolutions, plain_formulas
+from spectra.nn._derivatives import cheap_second_derivatives, plain_formulas
 
 
 class HessianOperator(CurvatureOperator):
@@ -95,7 +95,7 @@ class _GradientGraph:
 
     def __init__(self, network, batch, index):
         self.leaves = network.leaves
-        with plain_formulas(), better_convolutions():
+        with plain_formulas(), cheap_second_derivatives():
             self.value = network.value(batch, index)
             found = torch.autograd.grad(self.value.total, self.leaves, create_graph=True, allow_unused=True)
         self.value = self.value._replace(total=self.value.total.detach(), outputs=None, targets=None)
