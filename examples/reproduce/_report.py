@@ -24,6 +24,15 @@ def save(path, document):
     draft.replace(path)
 
 
+def claim(items, what, paper, ours, meaning, *, holds, size, difference=None):
+    """A row of `docs/reproduction.md`: what the paper shows in `items`, what was found, and whether it `holds`."""
+    if holds not in ("yes", "in part", "no"):
+        raise ValueError(f"expected holds to be 'yes', 'in part' or 'no', found {holds!r}")
+    items = [items] if isinstance(items, str) else list(items)
+    return {"items": items, "what": what, "paper": paper, "ours": ours, "difference": difference, "size": size,
+            "holds": holds, "meaning": meaning}
+
+
 def table(header, rows):
     """The rows as a Markdown table; numbers to two digits."""
     lines = [header, ["---"] * len(header), *rows]
