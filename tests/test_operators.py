@@ -1,5 +1,7 @@
 """Operators: every pair (operator, matrix), and the algebra over all of them, against dense matrices."""
 
+import warnings
+
 import array_api_strict
 import numpy as np
 import pytest
@@ -120,6 +122,38 @@ def test_combinations_inherit_what_follows_and_nothing_else():
     assert not (P @ P).hermitian  # a product of Hermitian operators need not be
     N = aslinearoperator(random_matrix(3, 3))
     assert not (P + N).hermitian and not (2 * N).hermitian
+
+
+def test_what_is_semidefinite_bounds_what_is_made_of_it():
+    """psd alone says that nothing lies below 0; a shift lifts that, a factor scales it, a sum adds."""
+    A = np.outer([1.0, 2.0, 2.0], [1.0, 2.0, 2.0])
+    P, N = aslinearoperator(A, psd=True), aslinearoperator(-A)
+    assert P.shift(0.3).lower_bound == 0.3 and (2 * P.shift(0.3)).lower_bound == 0.6
+    assert (P.shift(0.3) + P.shift(0.2)).lower_bound == 0.5
+    assert (P + Diagonal(np.array([1.0, 2.0, 3.0]))).lower_bound == 1.0
+    assert P.shift(-0.5).lower_bound == -0.5 and not P.shift(-0.5).psd
+    assert (P.shift(-0.5) + 0.5 * np.eye(3)).psd is False  # of a stored matrix only its entries are known
+    assert P.shift(-0.5).shift(0.5).psd and (P.shift(0.3) + Diagonal(np.full(3, -0.3))).psd
+    assert N.shift(0.3).lower_bound is (N + P).lower_bound is (-P).shift(1.0).lower_bound is None
+    assert (1j * P).shift(1.0).lower_bound is None
+    for op, dense in ((P.shift(0.3), A + 0.3 * np.eye(3)), (2 * P.shift(0.3) + P, 3 * A + 0.6 * np.eye(3)),
+                      (Diagonal(np.array([-1.0, 4.0])), np.diag([-1.0, 4.0]))):
+        check_operator(op, dense)
+        assert op.lower_bound <= np.linalg.eigvalsh(dense)[0] * (1 + 1e-12) + 1e-12
+
+
+def test_a_shift_of_a_semidefinite_matrix_closes_the_bracket():
+    """The noise of a kernel matrix need not be said twice: Gauss-Radau takes it from the shift."""
+    x = np.linspace(0, 1, 120)
+    A = np.exp(-30 * (x[:, None] - x) ** 2)
+    asked = {"method": "slq", "probes": 6, "steps": 8, "rng": 0, "preconditioner": "none"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", spectra.ConvergenceWarning)
+        known = spectra.logdet(aslinearoperator(A, psd=True).shift(1e-2), **asked)
+        said = spectra.logdet(A + 1e-2 * np.eye(120), support=(1e-2, 100.0), **asked)
+        unknown = spectra.logdet(A + 1e-2 * np.eye(120), **asked)
+    np.testing.assert_allclose(known.bias, said.bias, rtol=1e-6, atol=1e-8)
+    assert known.bias != pytest.approx(unknown.bias, rel=1e-3)
 
 
 # What comes in

@@ -46,7 +46,7 @@ class Problem:
         """A number that no eigenvalue lies below, if one is known."""
         if self.support is not None:
             return self.support[0]
-        return gershgorin_lower(self.A) if self.A.lower_bound is None else self.A.lower_bound
+        return max((e for e in (self.A.lower_bound, gershgorin_lower(self.A)) if e is not None), default=None)
 
     @cached_property
     def sums(self) -> tuple[float, ...]:

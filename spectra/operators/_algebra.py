@@ -17,6 +17,11 @@ def _common(operators) -> dict:
     }
 
 
+def _floor(A: LinearOperator) -> float | None:
+    """A number that no eigenvalue lies below: the bound that is known, and 0 if nothing is but that A is psd."""
+    return 0.0 if A.psd and A.lower_bound is None else A.lower_bound
+
+
 class _Combination(LinearOperator):
     """An operator whose parts are operators."""
 
@@ -39,9 +44,9 @@ class Affine(_Combination):
         self.a, self.s = _plain_number(a), _plain_number(s)
         if isinstance(self.a, complex) or isinstance(self.s, complex):
             self.dtype = np.result_type(A.dtype, np.complex64)
-        elif self.a >= 0:
-            self.psd = A.psd and self.s >= 0
-            self.lower_bound = None if A.lower_bound is None else self.a * A.lower_bound + self.s
+        elif self.a >= 0 and (floor := _floor(A)) is not None:
+            self.lower_bound = self.a * floor + self.s
+            self.psd = bool(A.hermitian) and self.lower_bound >= 0
         self.hermitian = A.hermitian and not isinstance(self.a, complex) and not isinstance(self.s, complex)
 
     def _matmat(self, V):
@@ -96,6 +101,10 @@ class Sum(_Combination):
         self.hermitian = True if A.hermitian and B.hermitian else _unknown_unless(A.hermitian, B.hermitian)
         self._verified = self._verified and self.hermitian is not None
         self.psd = A.psd and B.psd
+        floors = _floor(A), _floor(B)
+        if self.hermitian and None not in floors:
+            self.lower_bound = sum(floors)
+            self.psd = self.psd or self.lower_bound >= 0
 
     def _matmat(self, V):
         A, B = self.operators
@@ -146,6 +155,8 @@ class Congruence(_Combination):
         super().__init__(A.shape, A)
         self.d = d
         self.hermitian, self.psd = A.hermitian, A.psd
+        if A.lower_bound is not None and A.lower_bound > 0:
+            self.lower_bound = A.lower_bound * float((_arrays.to_host(d).astype(float) ** 2).min())
 
     def _matmat(self, V):
         d = self.d[:, None]
@@ -190,6 +201,8 @@ class Diagonal(LinearOperator):
         self.d = d
         self.like = d
         self.hermitian = not np.any(np.iscomplex(entries))
+        if self.hermitian and len(entries):
+            self.lower_bound = float(entries.real.min())
         self.psd = bool(self.hermitian and np.all(entries.real >= 0))
 
     def _matmat(self, V):
