@@ -1,0 +1,1 @@
+"""A small harness that trains the networks whose curvature the examples look at; plain torch."""
