@@ -1,6 +1,7 @@
 """Marginal likelihoods: values, gradients and error bars against dense factorisations."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -239,6 +240,23 @@ def test_single_precision_and_torch():
         slack = 1e-3 * abs(evidence.value)
         assert low - slack <= truth(dense, y)[2] <= high + slack
         assert type(evidence.solution) is type(X)
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "matern32"])
+@pytest.mark.parametrize("noise", [1e-1, 1e-2, 1e-3])
+def test_bracket_of_single_precision_holds_its_rounding_and_little_more(kernel, noise):
+    """The same preconditioner and probes in both precisions: what differs is rounding."""
+    X = inputs(400, 6).astype(np.float32)
+    y = np.random.default_rng(1).standard_normal(400)
+    single, double = (gp.KernelOperator(X.astype(dtype), kernel, lengthscale=2.0, noise=noise)
+                      for dtype in (np.float32, np.float64))
+    for rank in (20, 130):
+        asked = {"method": "stochastic", "steps": 80, "probes": 3, "rng": 0,
+                 "preconditioner": PivotedCholesky(single, rank)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            found, exact = (gp.inv_quad_logdet(K, y.astype(K.dtype), **asked).logdet for K in (single, double))
+        assert found.bias[0] <= exact.value - found.value <= found.bias[1] < 0.2 * found.stderr
 
 
 # Errors

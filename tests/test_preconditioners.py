@@ -194,6 +194,25 @@ def test_no_eigenvalue_of_its_own_matrix_lies_below_the_bound():
         assert 0 < C.lower_bound <= np.linalg.eigvalsh(dense(C))[0] * (1 + 1e-9)
 
 
+def test_rounding_in_single_precision_is_measured_by_products_in_double():
+    A = kernel(200, noise=1e-4).astype(np.float32)
+    op = spectra.aslinearoperator(A)
+    M = PivotedCholesky(op, 40).congruence(op)
+    assert M.measure_rounding() == op.matvecs == 8
+    L = np.linalg.cholesky(matrix_in_double(M))
+    assert M.rounding < 0.1 * M.precision * np.linalg.norm(L @ L.T, 2)
+    error = dense(M) - matrix_in_double(M)
+    assert M.rounding == pytest.approx(np.linalg.norm(error) / np.sqrt(200), rel=1.0)
+    shifted = spectra.aslinearoperator(A).shift(0.0)
+    assert PivotedCholesky(shifted, 40).congruence(shifted + op).measure_rounding() == 8
+    double = spectra.aslinearoperator(A.astype(float))
+    assert PivotedCholesky(double, 40).congruence(double).measure_rounding() == 0
+
+
+def matrix_in_double(M):
+    return dense(M.P.congruence(M.A.in_double()))
+
+
 def test_operators_that_know_no_columns_are_sent_elsewhere():
     with pytest.raises(ValueError, match="Nystrom"):
         PivotedCholesky(Opaque(np.eye(4), hermitian=True))

@@ -72,16 +72,16 @@ class BlockQuadrature:
     def density(self, matvecs: int = 0, controls: bool = True) -> SpectralDensity:
         """The rules at the depth reached; without `controls` cheaper, to watch convergence."""
         run, problem = self.run, self.problem
-        origin = {"method": self.name, "matvecs": matvecs, "seed": problem.seed,
-                  "details": {"steps": self.steps, "degree": 2 * self.steps - 1,
-                              "precision": problem.precision}}
         T, R = run.T, run.R
-        if run.dimension == problem.n:
-            return SpectralDensity(np.linalg.eigvalsh(T), np.ones(problem.n), problem.n, complete=True, **origin)
         nodes, vectors = eigh(T, driver="evd", check_finite=False)
+        precision = problem.precision(nodes)
+        origin = {"method": self.name, "matvecs": matvecs, "seed": problem.seed,
+                  "details": {"steps": self.steps, "degree": 2 * self.steps - 1, "precision": precision}}
+        if run.dimension == problem.n:
+            return SpectralDensity(nodes, np.ones(problem.n), problem.n, complete=True, **origin)
         rule = nodes[None], np.abs(R.conj().T @ vectors[: len(R)]) ** 2
-        require_inside(rule[0], problem.support, problem.precision)
-        end = safe_end(problem.end, rule[0], problem.precision)
+        require_inside(rule[0], problem.support, precision)
+        end = safe_end(problem.end, rule[0], precision)
         sums = problem.sums[: self.steps]
         variates = power_controls(*_normalised(rule), sums, problem.n)
         if controls and R.shape[1] >= _FEWEST_TO_DEFLATE:

@@ -12,7 +12,7 @@ import numpy as np
 from spectra import _arrays
 from spectra.estimators._budget import Budget, budget
 from spectra.estimators._exact import not_definite
-from spectra.estimators._preconditioners import NAMED, knows_its_columns, unit_diagonal
+from spectra.estimators._preconditioners import NAMED, knows_its_columns, measured_rounding, unit_diagonal
 from spectra.estimators._problem import Problem, interval
 from spectra.estimators._sum import admitted, chosen, estimate_sum
 from spectra.krylov._bounds import spectral_bounds
@@ -94,6 +94,8 @@ def logdet(A, *, method: str = "auto", matvecs: int | None = None, probes: int |
     if method == "exact":
         return estimate_sum(Problem(op, rng, None, memory), np.log, method, allowed, 0.0, progress, "logdet")
     left, allowed = _preconditioned(op, preconditioner, support, method, allowed, rng, memory)
+    if allowed.nominal >= _WORTH_MEASURING:
+        allowed = allowed.less(measured_rounding(left.op), "measured rounding")
     op, problem = left.op, Problem(left.op, rng, left.support, memory)
     if method in _ON_SUPPORT and left.support is None:
         before = op.matvecs
@@ -109,10 +111,11 @@ def logdet(A, *, method: str = "auto", matvecs: int | None = None, probes: int |
             raise
         raise not_definite(f"an eigenvalue lies outside [{problem.support[0]:.4g}, {problem.support[1]:.4g}], which "
                            "holds the spectrum if none is negative") from error
-    _require_regular(estimate, problem.precision)
+    _require_regular(estimate, problem)
     return replace(estimate, details=dict(estimate.details) | dict(left.details))
 
 
+_WORTH_MEASURING = 80  # products of which a tenth may go into measuring their rounding
 _LOOK = 20  # steps that look for an eigenvalue that is not positive
 _FOR_BOUNDS = 30  # products that `spectral_bounds` takes
 _ON_SUPPORT = ("chebyshev", "maxent")  # methods that need an interval to work on
@@ -188,8 +191,8 @@ def _origin(P) -> dict:
     return {"preconditioner": getattr(P, "name", type(P).__name__), "rank": getattr(P, "rank", 0)}
 
 
-def _require_regular(estimate, precision):
+def _require_regular(estimate, problem):
     smallest, largest = (estimate.details.get(name) for name in ("smallest", "largest"))
-    if smallest is not None and smallest <= 4 * precision * largest:
+    if smallest is not None and smallest <= 4 * problem.precision(largest) * largest:
         raise not_definite(f"it is singular to working precision: Lanczos found a Ritz value of {smallest:.4g} beside "
                            f"one of {largest:.4g}")

@@ -30,6 +30,7 @@ from spectra.krylov._columns import take, times, wide
 from spectra.operators import LinearOperator, aslinearoperator
 
 _BLOCK = 40  # columns asked for at once
+_MEASURED = 4  # columns of which a product is made in double precision as well
 _WORTH_TAKING = 0.5  # a candidate whose residual fell below this share of the block's largest is left for later
 
 
@@ -136,7 +137,7 @@ class PivotedCholesky:
         """C^-1 V, V in the order of A."""
         xp, r = _arrays.namespace(V), self.rank
         V = _rows(V, self._order)
-        below = _scaled_rows(V[r:, :] - self._weights @ V[:r, :], self.residual**-0.5)
+        below = _scaled_rows(V[r:, :] - self._cast(V) @ V[:r, :], self.residual**-0.5)
         return xp.concat([_arrays.from_host(self._inverse, V, _arrays.dtype_of(V)) @ V[:r, :], below], axis=0)
 
     def _out(self, V):
@@ -144,8 +145,12 @@ class PivotedCholesky:
         xp, r = _arrays.namespace(V), self.rank
         below = _scaled_rows(V[r:, :], self.residual**-0.5)
         inverse = _arrays.from_host(self._inverse.conj().T, V, _arrays.dtype_of(V))
-        return _rows(xp.concat([inverse @ V[:r, :] - _arrays.adjoint(self._weights) @ below, below], axis=0),
+        return _rows(xp.concat([inverse @ V[:r, :] - _arrays.adjoint(self._cast(V)) @ below, below], axis=0),
                      self._back)
+
+    def _cast(self, V):
+        """The weights in the dtype of V."""
+        return _arrays.namespace(V).astype(self._weights, V.dtype, copy=False)
 
 
 class _Congruence(LinearOperator):
@@ -158,6 +163,7 @@ class _Congruence(LinearOperator):
         self.P, self.A, self.like, self._verified, self.psd = P, A, A.like, A._verified, A.psd
         n, least = A.shape[0], P.residual.min(initial=P.scale)
         self.precision = _arrays.eps(A.dtype) * max(np.sqrt(n) * P.scale / least, 1.0)
+        self.rounding: float | None = None
         self._own = P.is_of(A)
         if self._own and A.lower_bound is not None and A.lower_bound > 0:
             self.lower_bound = min(1.0, A.lower_bound / P.residual.max(initial=A.lower_bound))
@@ -167,6 +173,24 @@ class _Congruence(LinearOperator):
 
     def diagonal(self):
         return _arrays.from_host(np.ones(self.shape[0]), self.like, self.dtype) if self._own else None
+
+    def measure_rounding(self) -> int:
+        """Find `rounding`, the root mean square of ‖M v - M̃ v‖ / ‖v‖ with M̃ in double precision; products it took.
+
+        A bound on it is `precision`, which in single precision is too wide by orders of magnitude where the residual
+        falls far below the diagonal. No products, and no `rounding`, where A is in double precision already, or knows
+        no other.
+        """
+        wide = self.A.in_double()
+        if wide is None or wide.dtype == self.dtype:
+            return 0
+        V = _arrays.signs(np.random.default_rng(self.shape[0]), self.shape[0], _MEASURED, self.like, self.dtype)
+        xp = _arrays.namespace(V)
+        V_wide = xp.astype(V, getattr(xp, wide.dtype.name))
+        error = _Congruence(self.P, wide) @ V_wide - xp.astype(self @ V, V_wide.dtype)
+        self.rounding = float(np.sqrt(np.mean(_arrays.column_norms(error) ** 2) / self.shape[0]))
+        self.A._spent += _MEASURED  # those in double precision count as well
+        return 2 * _MEASURED
 
 
 # The factorisation

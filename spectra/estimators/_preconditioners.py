@@ -65,6 +65,11 @@ class Jacobi:
         return scaled
 
 
+def measured_rounding(M: LinearOperator) -> int:
+    """Have a preconditioned operator measure its rounding, if it knows how; the products that takes."""
+    return M.measure_rounding() if hasattr(M, "measure_rounding") else 0
+
+
 def unit_diagonal(A: LinearOperator) -> Jacobi | None:
     """The scaling that makes the diagonal of A one, where the diagonal is stored and not constant already."""
     diagonal = A.diagonal()

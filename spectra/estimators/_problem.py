@@ -36,10 +36,16 @@ class Problem:
     def n(self) -> int:
         return self.A.shape[0]
 
-    @property
-    def precision(self) -> float:
-        """Rounding of a product relative to the norm of A; a preconditioned operator says how it amplifies that."""
-        return getattr(self.A, "precision", _arrays.eps(self.A.dtype))
+    def precision(self, nodes) -> float:
+        """Rounding of a product relative to the norm of A, which the Ritz values `nodes` tell.
+
+        A preconditioned operator amplifies it: `rounding` is how much of it was measured, `precision` how much there
+        can be.
+        """
+        eps, measured = _arrays.eps(self.A.dtype), getattr(self.A, "rounding", None)
+        if measured is None:
+            return getattr(self.A, "precision", eps)
+        return max(measured / (np.abs(nodes).max() or 1.0), eps / 2)
 
     @cached_property
     def end(self) -> float | None:

@@ -58,14 +58,15 @@ class LanczosQuadrature:
         """The rules at the depth reached."""
         alpha, beta, problem = self.run.alpha, self.run.beta, self.problem
         rule = gauss(alpha, beta)
-        require_inside(rule[0], problem.support, problem.precision)
-        end = safe_end(problem.end, rule[0], problem.precision)
+        precision = problem.precision(rule[0])
+        require_inside(rule[0], problem.support, precision)
+        end = safe_end(problem.end, rule[0], precision)
         return SpectralDensity(
             *rule, problem.n, method=self.name, matvecs=matvecs, seed=problem.seed, exact=self.exact,
             coarse=[gauss(alpha[:, :m], beta[:, :m]) for m in coarse_depths(self.steps)],
             brackets=[] if end is None else [radau(alpha, beta, end)],
             controls=power_controls(*rule, problem.sums[: self.steps], problem.n),  # a rule of few nodes fits anything
-            details={"steps": self.steps, "degree": 2 * self.steps - 1, "precision": problem.precision})
+            details={"steps": self.steps, "degree": 2 * self.steps - 1, "precision": precision})
 
 
 def coarse_depths(steps: int) -> list[int]:

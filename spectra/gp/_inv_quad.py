@@ -30,7 +30,7 @@ from spectra.estimators._block_slq import deflations
 from spectra.estimators._exact import not_definite
 from spectra.estimators._logdet import logdet
 from spectra.estimators._pivoted_cholesky import PivotedCholesky
-from spectra.estimators._preconditioners import knows_its_columns, unit_diagonal
+from spectra.estimators._preconditioners import knows_its_columns, measured_rounding, unit_diagonal
 from spectra.estimators._problem import Problem
 from spectra.estimators._slq import coarse_depths
 from spectra.krylov._block_lanczos import BlockLanczosRun
@@ -342,7 +342,9 @@ def whitened(op: LinearOperator, plan: Plan) -> Whitened:
             raise ValueError(f"preconditioner must be an object with solve, congruence(A) and logdet, 'none' or None, "
                              f"found {P!r}")
         return Whitened(op, _same, _same, 0.0, None)
-    return Whitened(P.congruence(op), lambda V: _Relay(op, V).left(P), lambda V: _Relay(op, V).right(P),
+    M = P.congruence(op)
+    measured_rounding(M)
+    return Whitened(M, lambda V: _Relay(op, V).left(P), lambda V: _Relay(op, V).right(P),
                     float(P.logdet), P)
 
 
@@ -431,7 +433,7 @@ class _Space:
 
     def lowest(self) -> float:
         """A lower bound on the spectrum of M, or the best guess at one."""
-        end = safe_end(self.problem.end, self.nodes, self.problem.precision)
+        end = safe_end(self.problem.end, self.nodes, self.problem.precision(self.nodes))
         return float(self.nodes[0]) if end is None or end <= 0 else end
 
     def coefficients(self) -> np.ndarray:
@@ -451,7 +453,7 @@ class _Space:
 
     def density(self, controls: bool = True) -> SpectralDensity:
         """The quadrature rules of the probes."""
-        run, problem, precision = self.run, self.problem, self.problem.precision
+        run, problem, precision = self.run, self.problem, self.problem.precision(self.nodes)
         origin = {"method": "block-slq", "seed": problem.seed,
                   "details": {"steps": self.steps, "degree": 2 * self.steps - 1, "precision": precision}}
         if run.dimension == problem.n:

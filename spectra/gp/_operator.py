@@ -155,6 +155,12 @@ class KernelOperator(LinearOperator):
         xp = _arrays.namespace(K)
         return K + self.noise * xp.eye(self.shape[0], dtype=K.dtype, device=_arrays.device(K))
 
+    def in_double(self):
+        if self.dtype == np.float64:
+            return self
+        xp = _arrays.namespace(self.X)
+        return KernelOperator(xp.astype(self.X, xp.float64), self._scaled, noise=self.noise, memory=0)
+
     def frobenius_norm(self):
         """Frobenius norm; the first time in about the time of a product, which is not counted as one."""
         if self._norm is None:

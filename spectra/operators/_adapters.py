@@ -154,6 +154,9 @@ class Dense(_Stored):
     def frobenius_norm(self):
         return _scaled_norm(_arrays.namespace(self.A), self.A)
 
+    def in_double(self):
+        return super().in_double() or _Widened(self)
+
     def absolute_row_sums(self):
         xp = _arrays.namespace(self.A)
         return _arrays.to_host(xp.sum(xp.abs(self.A), axis=1)).astype(float)
@@ -163,6 +166,20 @@ class Dense(_Stored):
         parts = [xp.max(xp.abs(self.A[rows, :] - _arrays.adjoint(self.A[:, rows])))
                  for rows in _arrays.chunks(self.shape[0], 1024)]
         return max((float(part) for part in parts), default=0.0)
+
+
+class _Widened(LinearOperator):
+    """A dense matrix in single precision with products in double, some rows at a time."""
+
+    _verified = True
+
+    def __init__(self, single: Dense):
+        super().__init__(single.shape, np.result_type(single.dtype, np.float64))
+        self.A, self.like, self.hermitian = single.A, single.like, single.hermitian
+
+    def _matmat(self, V):
+        xp = _arrays.namespace(V)
+        return xp.concat([xp.astype(self.A[rows, :], V.dtype) @ V for rows in _arrays.chunks(self.shape[0], 256)])
 
 
 class Sparse(_Stored):

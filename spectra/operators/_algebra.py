@@ -75,6 +75,10 @@ class Affine(_Combination):
         unit[np.asarray(indices), np.arange(len(indices))] = 1.0
         return self.a * C + self.s * _arrays.from_host(unit, self.like, self.dtype)
 
+    def in_double(self):
+        A = self.operators[0].in_double()
+        return None if A is None else Affine(A, self.a, self.s)
+
     def frobenius_norm(self):
         norm, d = self.operators[0].frobenius_norm(), self.operators[0].diagonal()
         if norm is None or (self.s and d is None):
@@ -119,6 +123,9 @@ class Sum(_Combination):
 
     def columns(self, indices):
         return _both(*(A.columns(indices) for A in self.operators))
+
+    def in_double(self):
+        return _both(*(A.in_double() for A in self.operators))
 
 
 def _unknown_unless(a, b):

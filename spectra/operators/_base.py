@@ -82,6 +82,10 @@ class LinearOperator:
         """Sums of the absolute values of each row, on the host, shape (n,), or None (Gershgorin needs them)."""
         return None
 
+    def in_double(self) -> LinearOperator | None:
+        """The same matrix with products in double precision, or None where it has none: to measure rounding by."""
+        return self if self.dtype in (np.float64, np.complex128) else None
+
     def frobenius_norm(self) -> float | None:
         """Frobenius norm, or None where it takes products to find out."""
         return None
