@@ -2,10 +2,12 @@
 
     python benchmarks/logdet_accuracy.py --n 4000 --products 1500 --seeds 20 --peers .peers/bin/python --peer-seeds 2
 
-A cell is a kernel, a noise and a length-scale; a seed draws the inputs of the kernel and, separately, the probes. The
-truth is a Cholesky factorisation. Ours is told that no eigenvalue lies below the noise, as a kernel operator knows. The
-peers run in an environment of their own (`benchmarks/peers.sh` makes it): imate's SLQ and linear_operator's, with and
-without its pivoted-Cholesky preconditioner, as 30 steps x (products / 30) probes; without --peers they are left out.
+A cell is a kernel, a noise and a length-scale; a seed draws the inputs of the kernel and, separately, the probes. With
+`--matrices 4`, only the inputs of seeds 0 to 3 are drawn, and the other seeds draw probes for these in turn. The truth
+is a Cholesky factorisation; the condition number is found for seed 0 of a cell alone. Ours is told that no eigenvalue
+lies below the noise, as a kernel operator knows. The peers run in an environment of their own (`benchmarks/peers.sh`
+makes it): imate's SLQ and linear_operator's, with and without its pivoted-Cholesky preconditioner, as 30 steps x
+(products / 30) probes; without --peers they are left out.
 Writes the rows as JSON after every matrix; started again, it measures what is missing there.
 """
 
@@ -41,19 +43,23 @@ CELLS = [  # kernel, noise, length-scale: condition numbers from 1e2 to 1e11
     ("rbf", 1e-2, 0.05), ("rbf", 1e-2, 0.15), ("rbf", 1e-2, 0.45), ("rbf", 1e-5, 0.45),
     ("rbf", 1e-8, 0.15), ("rbf", 1e-8, 0.35), ("rbf", 1e-8, 0.85),
     ("matern-3/2", 1e-2, 0.45), ("matern-3/2", 1e-5, 0.15), ("matern-3/2", 1e-8, 0.45),
+    ("rbf", 1e-2, 0.85), ("rbf", 1e-5, 0.15), ("matern-3/2", 1e-2, 0.15), ("matern-3/2", 1e-8, 0.15),
 ]
 
 
-def exact(K):
-    """Log-determinant and condition number, from one Cholesky factorisation."""
+def exact(K, condition):
+    """Log-determinant and, if asked for, condition number, from one Cholesky factorisation."""
     factor = cholesky(K, lower=True, check_finite=False)
+    logdet = 2 * float(np.sum(np.log(np.diag(factor))))
+    if not condition:
+        return {"truth": logdet}
     inverse = LinearOperator(K.shape, matvec=lambda v: cho_solve((factor, True), v, check_finite=False), dtype=float)
     largest, smallest = (eigsh(A, 1, tol=1e-2, return_eigenvectors=False)[0] for A in (K, inverse))
-    return 2 * float(np.sum(np.log(np.diag(factor)))), float(largest * smallest)
+    return {"truth": logdet, "condition": float(largest * smallest)}
 
 
 def ours(K, noise, truth, products, rng, preconditioner):
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     A = spectra.aslinearoperator(K)
     A.lower_bound = noise
     with warnings.catch_warnings(record=True) as caught:
@@ -64,7 +70,8 @@ def ours(K, noise, truth, products, rng, preconditioner):
             "covers": bool(low <= truth <= high), "interval": [low, high], "stderr": float(estimate.stderr),
             "bias": list(estimate.bias or ()), "probes": estimate.probes, "steps": estimate.steps,
             "rank": estimate.details.get("rank", 0), "method": estimate.method,
-            "warned": len(caught) > 0, "seconds": time.perf_counter() - start}
+            "warned": len(caught) > 0, "seconds": time.perf_counter() - start,
+            "cpu_seconds": time.process_time() - cpu}
 
 
 def peers(python, K, noise, truth, products, rng):
@@ -80,16 +87,19 @@ def peers(python, K, noise, truth, products, rng):
     return answers
 
 
-def complete(row, options):
-    """The row with whatever is missing measured."""
+def complete(row, options, cache):
+    """The row with whatever is missing measured; `cache` holds the last matrix made, and its log-determinant."""
     wanted = {OURS: "auto"} | ({PLAIN: "none"} if row["seed"] < options.plain_seeds else {})
     found, with_peers = row.get("methods", {}), options.peers and row["seed"] < options.peer_seeds
     if not set(wanted) - set(found) and not (with_peers and "peers" not in row):
         return row
-    K = kernel_matrix(options.n, row["lengthscale"], row["seed"], row["noise"], row["kernel"])
-    rng = probe_seed(row["seed"])
-    if "truth" not in row:
-        row["truth"], row["condition"] = exact(K)
+    inputs, rng = row.setdefault("inputs", row["seed"] % (options.matrices or options.seeds)), probe_seed(row["seed"])
+    if cache.get("of") != (*cell(row), inputs):
+        cache.clear()  # the old matrix first
+        K = kernel_matrix(options.n, row["lengthscale"], inputs, row["noise"], row["kernel"])
+        found_exactly = {key: row[key] for key in ("truth", "condition") if key in row}
+        cache |= {"of": (*cell(row), inputs), "K": K, "exact": found_exactly or exact(K, row["seed"] == 0)}
+    K, row = cache["K"], row | cache["exact"]
     for name, preconditioner in wanted.items():
         if name not in found:
             found[name] = ours(K, row["noise"], row["truth"], options.products, rng, preconditioner)
@@ -115,7 +125,7 @@ def summary(rows):
             bars = [run["covers"] for run in runs if "covers" in run]
             found.append({
                 "kernel": where[0], "noise": where[1], "l": where[2],
-                "condition": statistics.median(row["condition"] for row in here),
+                "condition": statistics.median(row["condition"] for row in here if "condition" in row),
                 "method": name, "median error": statistics.median(errors) if errors else None,
                 "largest error": max(errors, default=None), "held": f"{sum(bars)} of {len(bars)}" if bars else None,
                 "products": int(statistics.median(run["products"] for run in runs)), "runs": len(runs)})
@@ -127,11 +137,19 @@ def chosen_cells(options):
     return every if not options.cells else [every[i] for i in options.cells]
 
 
+def in_order(options):
+    """Cells and seeds, the seeds that share a matrix next to each other."""
+    count = options.matrices or options.seeds
+    return [(where, seed) for inputs in range(count) for where in chosen_cells(options)
+            for seed in range(inputs, options.seeds, count)]
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=4000)
     parser.add_argument("--products", type=int, default=1500)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--matrices", type=int, help="draws of the inputs that the seeds share; default: one a seed")
     parser.add_argument("--lengthscales", type=float, nargs="+", help="a grid of cells of your own")
     parser.add_argument("--noise", type=float, nargs="+", default=[1e-8])
     parser.add_argument("--kernel", choices=sorted(KERNELS), nargs="+", default=["rbf"])
@@ -153,14 +171,14 @@ def main():
         if before["setting"] != setting:
             parser.error(f"{options.json} holds another setting, {before['setting']}; name another file")
         rows = {(*cell(row), row["seed"]): row for row in before["rows"]}
-    for seed in range(options.seeds):
-        for where in chosen_cells(options):
-            blank = dict(zip(("kernel", "noise", "lengthscale"), where, strict=True)) | {"seed": seed}
-            rows[*where, seed] = row = complete(rows.get((*where, seed), blank), options)
-            save(options.json, {"setting": setting, "rows": list(rows.values())})
-            print(f"{where} seed {seed:2d}  held={row['methods'][OURS]['covers']!s:5s}  "
-                  + "  ".join(f"{name} {run['error']:+.1e}" for name, run in row["methods"].items()
-                              if run["error"] is not None), flush=True)
+    cache = {}
+    for where, seed in in_order(options):
+        blank = dict(zip(("kernel", "noise", "lengthscale"), where, strict=True)) | {"seed": seed}
+        rows[*where, seed] = row = complete(rows.get((*where, seed), blank), options, cache)
+        save(options.json, {"setting": setting, "rows": list(rows.values())})
+        print(f"{where} seed {seed:2d}  held={row['methods'][OURS]['covers']!s:5s}  "
+              + "  ".join(f"{name} {run['error']:+.1e}" for name, run in row["methods"].items()
+                          if run["error"] is not None), flush=True)
     found = summary(list(rows.values()))
     print(table(list(found[0]), [list(row.values()) for row in found]))
 
