@@ -24,12 +24,13 @@ def matrix(n, dtype, seed=0):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n", [1, 7, 1500])
+@pytest.mark.parametrize("k", [5, 11])  # columns whose number is compiled in, and any number
 @pytest.mark.parametrize("columns", ["numbers", "one a column"])
-def test_step_equals_its_reference(dtype, n, columns):
+def test_step_equals_its_reference(dtype, n, k, columns):
     csr = pytest.importorskip("spectra._kernels.csr")
     rng = np.random.default_rng(1)
-    V, U = rng.standard_normal((2, n, 5)).astype(dtype)
-    b, c = (0.3, -0.7) if columns == "numbers" else rng.standard_normal((2, 5))
+    V, U = rng.standard_normal((2, n, k)).astype(dtype)
+    b, c = (0.3, -0.7) if columns == "numbers" else rng.standard_normal((2, k))
     A = matrix(n, dtype) if n > 1 else sp.csr_array(np.array([[2.0]], dtype=dtype))
     for before in (U, None):
         found, expected = csr.step(A, V, before, 1.5, b, c), csr.step_reference(A, V, before, 1.5, b, c)
@@ -40,13 +41,88 @@ def test_step_equals_its_reference(dtype, n, columns):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_product_equals_its_reference(dtype):
+@pytest.mark.parametrize("k", [3, 11])
+def test_product_equals_its_reference(dtype, k):
     csr = pytest.importorskip("spectra._kernels.csr")
     A = sp.csr_array(sp.vstack([matrix(700, dtype), star(700).astype(dtype)]))  # not square, rows of any length
-    V = np.random.default_rng(0).standard_normal((700, 11)).astype(dtype)
+    V = np.random.default_rng(0).standard_normal((700, k)).astype(dtype)
     found, expected = csr.product(A, V), csr.product_reference(A, V)
     assert found.dtype == dtype
     np.testing.assert_allclose(found, expected, rtol=0, atol=700 * np.finfo(dtype).eps * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_remainder_equals_its_reference(dtype):
+    csr = pytest.importorskip("spectra._kernels.csr")
+    W, V = np.random.default_rng(0).standard_normal((2, 500, 6)).astype(dtype)
+    for d, e in ((0.5, 2.0), np.random.default_rng(1).standard_normal((2, 6))):
+        expected, found = csr.remainder_reference(W, V, d, e), W.copy()
+        assert csr.remainder(found, V, d, e) is found
+        np.testing.assert_allclose(found, expected, rtol=0, atol=20 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_survey_equals_its_reference(dtype):
+    entries = pytest.importorskip("spectra._kernels.entries")
+    A = matrix(400, dtype)
+    lower, lone, negative = sp.csr_array(sp.tril(A)), sp.csr_array((2.5 * np.eye(1, 9, 7).T) @ np.eye(1, 9, 2)), -A
+    for B in (A, lower, lone.astype(dtype), negative, sp.csr_array((5, 5), dtype=dtype), star(300).astype(dtype)):
+        B.sum_duplicates()
+        for x, y in zip(entries.survey(B), entries.survey_reference(B), strict=True):
+            np.testing.assert_allclose(x, y, rtol=20 * np.finfo(dtype).eps)
+
+
+def test_an_unsymmetric_entry_is_seen_by_the_survey(kernels):
+    pytest.importorskip("numba")
+    A = matrix(300, np.float64).tolil()
+    A[17, 250] += 1e-3
+    op = spectra.aslinearoperator(A.tocsr())
+    assert op._survey is not None and not op.hermitian
+    assert op.asymmetry == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shift", [0.0, 1e4, -3.0])
+def test_the_fused_lanczos_run_is_the_plain_one(kernels, monkeypatch, dtype, shift):
+    A = (matrix(300, np.float64) + shift * sp.eye_array(300)).tocsr().astype(dtype)
+    A = sp.csr_array(sp.block_diag([sp.csr_array(np.array([[2.0]])), A]).astype(dtype))  # e_1 is an eigenvector
+    V = np.random.default_rng(3).standard_normal((301, 4)).astype(dtype)
+    V[0], V[:, 3] = 0, np.eye(301)[0]
+    kept, found = V.copy(), []
+    for switch in ("1", "0"):
+        monkeypatch.setenv("SPECTRA_KERNELS", switch)
+        op = spectra.aslinearoperator(A)
+        run = spectra.krylov.LanczosRun(op, V, reorthogonalize=False)
+        run.advance(8)
+        assert op.matvecs == 32
+        found.append((run.alpha, run.beta, run.broken))
+    np.testing.assert_array_equal(V, kept)
+    tolerance = 2e3 * np.finfo(dtype).eps * np.abs(found[1][0]).max()
+    for x, y in zip(*found, strict=True):
+        np.testing.assert_allclose(x.astype(float), y.astype(float), rtol=0, atol=tolerance)
+    assert list(found[0][2]) == [False, False, False, True]
+
+
+def test_a_fused_run_continues_from_disk_to_the_same_digits(kernels, tmp_path):
+    A = matrix(200, np.float64)
+    run = spectra.krylov.LanczosRun(A, np.random.default_rng(0).standard_normal((200, 3)), reorthogonalize=False)
+    run.advance(4)
+    run.save(tmp_path / "run.npz")
+    again = spectra.krylov.LanczosRun.load(tmp_path / "run.npz", A)
+    run.advance(5), again.advance(5)
+    np.testing.assert_array_equal(run.alpha, again.alpha)
+    np.testing.assert_array_equal(run.beta, again.beta)
+
+
+@pytest.mark.parametrize("scale", [1e-160, 1e160])
+def test_a_fused_run_is_safe_from_overflow(kernels, scale):
+    A = matrix(200, np.float64)
+    V = np.random.default_rng(0).standard_normal((200, 3))
+    runs = [spectra.krylov.LanczosRun(B, V, reorthogonalize=False) for B in (A, scale * A)]
+    for run in runs:
+        run.advance(5)
+    np.testing.assert_allclose(runs[1].alpha, scale * runs[0].alpha, rtol=1e-10)
+    np.testing.assert_allclose(runs[1].beta, scale * runs[0].beta, rtol=1e-10)
 
 
 def test_empty_rows_give_zeros():
@@ -148,8 +224,8 @@ def test_the_switch_and_small_blocks_mean_plain_products(monkeypatch):
     assert _kernels.csr_kernel("step", A, V) is not None
     assert _kernels.csr_kernel("step", A, V[:, :1]) is None  # a single column is SciPy's
     assert _kernels.csr_kernel("step", A.astype(complex), V) is None
-    assert _kernels.csr_kernel("product", A, V) is None  # a few columns are SciPy's
-    assert _kernels.csr_kernel("product", A, np.ones((50, 8))) is not None
+    assert _kernels.csr_kernel("product", A, V[:, :2]) is None  # a few columns are SciPy's
+    assert _kernels.csr_kernel("product", A, V) is not None
     monkeypatch.setenv("SPECTRA_KERNELS", "0")
     assert _kernels.csr_kernel("step", A, V) is None
 

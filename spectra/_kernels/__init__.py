@@ -14,7 +14,7 @@ import numpy as np
 
 _LEAST_WORK = 2_000_000  # multiplications a call below which starting threads, let alone a compiler, does not pay
 _DTYPES = (np.float32, np.float64)
-_LEAST_COLUMNS = {"step": 2, "product": 8}
+_LEAST_COLUMNS = {"step": 2, "product": 3, "remainder": 2}
 
 
 def csr_kernel(name: str, A, V):
@@ -23,10 +23,20 @@ def csr_kernel(name: str, A, V):
         return None
     if A.dtype not in _DTYPES or V.dtype != A.dtype:
         return None
+    return _compiled("csr", name)
+
+
+def survey_kernel(A):
+    """The compiled survey of a square CSR matrix in canonical form, or None where the plain one will do."""
+    large = A.nnz >= _LEAST_WORK and A.dtype in _DTYPES and A.shape[0] == A.shape[1]
+    return _compiled("entries", "survey") if large else None
+
+
+def _compiled(file: str, name: str):
     switched_on = os.environ.get("SPECTRA_KERNELS", "1") != "0"
-    return getattr(_csr(), name, None) if switched_on else None
+    return getattr(_module(file), name, None) if switched_on else None
 
 
 @cache
-def _csr():
-    return import_module("spectra._kernels.csr") if find_spec("numba") else None
+def _module(file: str):
+    return import_module(f"spectra._kernels.{file}") if find_spec("numba") else None

@@ -10,6 +10,8 @@ across rows.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numba
 import numpy as np
 from llvmlite import ir
@@ -44,30 +46,8 @@ def step(A, V, U, a, b, c, out=None):
     W = np.empty((A.shape[0], k), dtype=V.dtype) if out is None else out
     vw, ww = np.empty((_TASKS, k)), np.empty((_TASKS, k))
     before = V if U is None else np.ascontiguousarray(U)
-    _step(A.indptr, A.indices, A.data, V, before, V.dtype.type(a), b, c, W, vw, ww)
+    _step(_width(k))(A.indptr, A.indices, A.data, V, before, V.dtype.type(a), b, c, W, vw, ww)
     return W, vw.sum(0), ww.sum(0)
-
-
-@numba.njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
-def _step(indptr, indices, data, V, U, a, b, c, W, vw, ww):
-    k, last = V.shape[1], len(indices) - 1
-    for task in numba.prange(_TASKS):
-        total, cross, square = np.empty(k, dtype=V.dtype), np.zeros(k), np.zeros(k)
-        for i in range(_first_row(indptr, task), _first_row(indptr, task + 1)):
-            total[:] = 0
-            for p in range(indptr[i], indptr[i + 1]):
-                _prefetch(V, np.uint64(indices[min(p + _AHEAD, last)]))
-                x, row = data[p], np.uint64(indices[p])  # unsigned: no index counts from the end
-                for j in range(k):
-                    total[j] += x * V[row, j]
-            for j in range(k):
-                total[j] = a * total[j] + b[j] * V[i, j] + c[j] * U[i, j]
-            for j in range(k):
-                w = total[j]
-                W[i, j] = w
-                cross[j] += V[i, j] * w
-                square[j] += w * w
-        vw[task], ww[task] = cross, square
 
 
 def product_reference(A, V):
@@ -79,24 +59,82 @@ def product(A, V):
     """A V for a SciPy CSR array and a real block of its dtype, shape (n, k)."""
     V = np.ascontiguousarray(V)
     W = np.empty((A.shape[0], V.shape[1]), dtype=V.dtype)
-    _product(A.indptr, A.indices, A.data, V, W)
+    _product(_width(V.shape[1]))(A.indptr, A.indices, A.data, V, W)
+    return W
+
+
+def remainder_reference(W, V, d, e):
+    """What `remainder` computes, in plain NumPy."""
+    return ((W - d * V) * e).astype(W.dtype, copy=False)
+
+
+def remainder(W, V, d, e):
+    """(W - d V) e in place of W, for real blocks of shape (n, k) and one d and e a column."""
+    d, e = (np.full(W.shape[1], x, dtype=W.dtype) for x in (d, e))
+    _remainder(W, V, d, e)
     return W
 
 
 @numba.njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
-def _product(indptr, indices, data, V, W):
-    k, last = V.shape[1], len(indices) - 1
-    for task in numba.prange(_TASKS):
-        total = np.empty(k, dtype=V.dtype)
-        for i in range(_first_row(indptr, task), _first_row(indptr, task + 1)):
-            total[:] = 0
-            for p in range(indptr[i], indptr[i + 1]):
-                _prefetch(V, np.uint64(indices[min(p + _AHEAD, last)]))
-                x, row = data[p], np.uint64(indices[p])
+def _remainder(W, V, d, e):
+    for i in numba.prange(W.shape[0]):
+        for j in range(W.shape[1]):
+            W[i, j] = (W[i, j] - d[j] * V[i, j]) * e[j]
+
+
+_UNROLLED = 8  # columns up to which their number is compiled in: the sums of a row then stay in registers
+
+
+def _width(k: int) -> int:
+    return k if k <= _UNROLLED else 0
+
+
+@cache
+def _step(width: int):
+    @numba.njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
+    def compiled(indptr, indices, data, V, U, a, b, c, W, vw, ww):
+        last = len(indices) - 1
+        for task in numba.prange(_TASKS):
+            k = width if width > 0 else V.shape[1]
+            total, cross, square = np.empty(k, dtype=V.dtype), np.zeros(k), np.zeros(k)
+            for i in range(_first_row(indptr, task), _first_row(indptr, task + 1)):
                 for j in range(k):
-                    total[j] += x * V[row, j]
-            for j in range(k):
-                W[i, j] = total[j]
+                    total[j] = 0
+                for p in range(indptr[i], indptr[i + 1]):
+                    _prefetch(V, np.uint64(indices[min(p + _AHEAD, last)]), k)
+                    x, row = data[p], np.uint64(indices[p])  # unsigned: no index counts from the end
+                    for j in range(k):
+                        total[j] += x * V[row, j]
+                for j in range(k):
+                    w = a * total[j] + b[j] * V[i, j] + c[j] * U[i, j]
+                    W[i, j] = w
+                    cross[j] += V[i, j] * w
+                    square[j] += w * w
+            vw[task], ww[task] = cross, square
+
+    return compiled
+
+
+@cache
+def _product(width: int):
+    @numba.njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
+    def compiled(indptr, indices, data, V, W):
+        last = len(indices) - 1
+        for task in numba.prange(_TASKS):
+            k = width if width > 0 else V.shape[1]
+            total = np.empty(k, dtype=V.dtype)
+            for i in range(_first_row(indptr, task), _first_row(indptr, task + 1)):
+                for j in range(k):
+                    total[j] = 0
+                for p in range(indptr[i], indptr[i + 1]):
+                    _prefetch(V, np.uint64(indices[min(p + _AHEAD, last)]), k)
+                    x, row = data[p], np.uint64(indices[p])
+                    for j in range(k):
+                        total[j] += x * V[row, j]
+                for j in range(k):
+                    W[i, j] = total[j]
+
+    return compiled
 
 
 @numba.njit(cache=True, nogil=True)
@@ -114,8 +152,8 @@ def _first_row(indptr, task):
 
 
 @numba.njit(cache=True, nogil=True)
-def _prefetch(V, row):
-    for j in range(0, V.shape[1], _LINE):
+def _prefetch(V, row, k):
+    for j in range(0, k, _LINE):
         _ask_for(V, row, j)
 
 

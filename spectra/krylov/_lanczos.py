@@ -19,7 +19,10 @@ import numpy as np
 from spectra import _arrays
 from spectra.krylov._columns import as_block, unit_columns
 from spectra.operators._door import enter
+from spectra.operators._resident import resident
 
+_TINY = 1e-30  # norms whose squares lie between this and its inverse are far from overflow in any dtype
+_CANCELLED = 0.01  # share of |w|^2 below which |w|^2 - <q, w>^2 has lost digits
 _SAFE_EXPONENT = {4: 20, 8: 200}  # |log2| of product sizes whose squares are far from overflow, by bytes of a real
 
 
@@ -109,6 +112,7 @@ class LanczosRun:
         self._q, self.norms = unit_columns(V)
         if not np.all(self.norms > 0):
             raise ValueError(f"start vectors must not be zero, found norms {self.norms}")
+        self._products = self.A if reorthogonalize else resident(self.A, self._q)[0]
         self._q_before = None
         self._scale = None
         self._alpha, self._beta = [], []
@@ -145,8 +149,10 @@ class LanczosRun:
             if self.broken.all():
                 self._alpha.append(self._alpha[0])
                 self._beta.append(np.zeros_like(self.norms))
-            else:
+            elif self._products is self.A:
                 self._one_step()
+            else:
+                self._fused_step()
 
     def _one_step(self):
         q = self._q
@@ -158,9 +164,29 @@ class LanczosRun:
         if self.reorthogonalize:
             w = self._orthogonal(self._orthogonal(w))
         beta = self._finite(_arrays.column_norms(w))
-        self._record(alpha, beta)
-        inverse = np.where(self.broken, 0.0, 1 / np.where(self.broken, 1.0, beta))
+        inverse = self._record(alpha, beta)
         self._q_before, self._q = q, _arrays.scale_columns(w, inverse)
+
+    def _fused_step(self):
+        """A step in two passes over the blocks, one with the product and one to orthogonalise and normalise.
+
+        With the last alpha for a guess, w = (A q - beta q_before) / scale - guess q has |w - <q, w> q|^2 =
+        |w|^2 - <q, w>^2, known before the second pass; where digits would cancel, the difference is formed first.
+        """
+        q, first = self._q, self._scale is None
+        guess, beta = (0.0, 0.0) if first else (self._alpha[-1], self._beta[-1])
+        w, cross, square = self._products._step(q, self._q_before, 1 / (self._scale or 1.0), -guess, -beta)
+        if first:
+            self._scale = 1.0 if np.all((square > _TINY) & (square < 1 / _TINY)) else power_of_two(w)
+            if self._scale != 1:
+                w = w / self._scale
+                cross, square = _arrays.column_dots(q, w), _arrays.column_dots(w, w)
+        alpha, left = self._finite(guess + cross), square - cross**2
+        if not np.all((left > _CANCELLED * square) | self.broken):
+            w = self._products.remainder(w, q, cross, 1.0)
+            cross, left = 0.0, _arrays.column_dots(w, w)
+        inverse = self._record(alpha, self._finite(np.sqrt(np.maximum(left, 0.0))))
+        self._q_before, self._q = q, self._products.remainder(w, q, cross, inverse)
 
     def _finite(self, numbers):
         if not np.all(np.isfinite(numbers)):
@@ -177,6 +203,7 @@ class LanczosRun:
         return self.A._step(self._q, self._q_before, 1 / self._scale, 0.0, -self._beta[-1])[0]
 
     def _record(self, alpha, beta):
+        """Take down a step; what normalises its residual, 0 for a column that has ended."""
         previous = self._beta[-1] if self._beta else 0.0
         self._size = np.maximum(self._size, abs(alpha) + beta + previous)
         was_broken = self.broken
@@ -185,6 +212,7 @@ class LanczosRun:
             self.broken[:] = True
         self._alpha.append(np.where(was_broken, self._alpha[0] if self._alpha else alpha, alpha))
         self._beta.append(np.where(self.broken, 0.0, beta))
+        return np.where(self.broken, 0.0, 1 / np.where(self.broken, 1.0, beta))
 
     def _keep(self, q):
         xp, j = _arrays.namespace(q), self.steps
@@ -234,6 +262,7 @@ class LanczosRun:
         for name in ("q", "q_before", "basis"):
             block = held.get(name)
             setattr(run, f"_{name}", None if block is None else _arrays.from_host(block, run.A.like))
+        run._products = run.A if run.reorthogonalize else resident(run.A, run._q)[0]
         run._kept = 0 if run._basis is None else run._basis.shape[1]
         return run
 

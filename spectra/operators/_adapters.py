@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from spectra import _arrays
-from spectra._kernels import csr_kernel
+from spectra._kernels import csr_kernel, survey_kernel
 from spectra.operators._algebra import Affine
 from spectra.operators._base import LinearOperator
 from spectra.operators._order import has_poor_order, renumbered
@@ -193,7 +193,7 @@ class Sparse(_Stored):
         self.A = host if sparse.issparse(A) else A
         if self.A is not host:
             self.like = self.A.values() if hasattr(self.A, "crow_indices") else self.A.data
-        scale = float(np.abs(host.data).max()) if host.nnz else 0.0
+        scale = _largest(host.data)
         _require_finite(scale)
         self._claim(scale)
 
@@ -225,11 +225,17 @@ class Sparse(_Stored):
             raise TypeError("the adjoint of a non-Hermitian sparse matrix is available for SciPy's only; convert it")
         return Sparse(self.A.conj().T)
 
+    @cached_property
+    def _survey(self):
+        """Largest asymmetry, diagonal and absolute row sums, from one pass over many entries."""
+        kernel = survey_kernel(self.host)
+        return None if kernel is None else kernel(self.host)
+
     def _dense(self):
         return _arrays.from_host(self.host.toarray(), self.like)
 
     def diagonal(self):
-        return _arrays.from_host(self.host.diagonal(), self.like)
+        return _arrays.from_host(self._survey[1] if self._survey else self.host.diagonal(), self.like)
 
     def columns(self, indices):
         return _arrays.from_host(self.host[:, np.asarray(indices)].toarray(), self.like)
@@ -238,9 +244,11 @@ class Sparse(_Stored):
         return _scaled_norm(np, self.host.data)
 
     def absolute_row_sums(self):
-        return np.asarray(abs(self.host).sum(1), dtype=float).ravel()
+        return self._survey[2] if self._survey else np.asarray(abs(self.host).sum(1), dtype=float).ravel()
 
     def _largest_asymmetry(self):
+        if self._survey:
+            return self._survey[0]
         difference = self.host - self.host.conj().T
         return float(np.abs(difference.data).max()) if difference.nnz else 0.0
 
@@ -366,13 +374,20 @@ def _canonical_csr(A):
     return csr
 
 
+def _largest(entries: np.ndarray) -> float:
+    """The largest absolute value, without a second array where the entries are real; NaN if there is one."""
+    if not entries.size:
+        return 0.0
+    return float(max(entries.max(), -entries.min()) if entries.dtype.kind == "f" else np.abs(entries).max())
+
+
 def _scaled_norm(xp, A) -> float:
     """Frobenius norm, safe against overflow of the squares."""
     largest = float(xp.max(xp.abs(A))) if 0 not in A.shape else 0.0
     if not largest:
         return 0.0
     if 1e-100 < largest < 1e100 and A.dtype in (xp.float64, xp.complex128):
-        return float(xp.sqrt(xp.sum(xp.abs(A) ** 2)))
+        return float(np.linalg.norm(A)) if isinstance(A, np.ndarray) else float(xp.sqrt(xp.sum(xp.abs(A) ** 2)))
     entries = np.abs(_arrays.to_host(A)).astype(np.float64)
     return float(largest * np.sqrt(np.sum((entries / largest) ** 2)))
 

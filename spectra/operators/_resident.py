@@ -15,10 +15,11 @@ _LEAST_PRODUCTS = 600  # with one column each, below which a new order costs mor
 _LEAST_BLOCK = 2**24  # bytes of a block that caches hold in any order
 
 
-def resident(A: LinearOperator, V, steps: int) -> tuple[LinearOperator, object]:
+def resident(A: LinearOperator, V, steps: int = 0) -> tuple[LinearOperator, object]:
     """An operator with the inner products of A along a recurrence of so many steps, and V to start it from.
 
     That V is a copy, and a step may write over U. Operators without a compiled step come back as they are, V too.
+    A recurrence of few steps keeps the order of the rows.
     """
     if not isinstance(A, Sparse) or A._kernel("step", V) is None:
         return A, V
@@ -40,3 +41,7 @@ class _Resident(LinearOperator):
     def _step(self, V, U, a, b, c):
         self.operator._spent += V.shape[1]
         return self.operator._kernel("step", V)(self.matrix, V, U, a, b, c, out=U)
+
+    def remainder(self, W, V, d, e):
+        """(W - d V) e in place of W, with one d and e a column."""
+        return self.operator._kernel("remainder", V)(W, V, d, e)
