@@ -31,6 +31,7 @@ class CurvatureOperator(LinearOperator):
     """Abstract: a curvature matrix of a loss, as an operator on vectors of parameters."""
 
     hermitian = True
+    _forward_mode = False  # whether `_direct` is there, until a layer refuses
 
     def __init__(self, model, loss_fn, data, *, params=None, weight="count", bn="eval", dropout="off", cache="auto",
                  dtype=None, progress: bool | Callable = False, check="once"):
@@ -116,6 +117,8 @@ class CurvatureOperator(LinearOperator):
     def _walk(self, rows, add) -> Iterator[Value]:
         """Pass over the data: ``add(j, tensors)`` gets the sums for column j of every batch, which is then yielded."""
         columns = [self._network.parameters.split(row) for row in rows]
+        if self._goes_direct(columns):  # dual numbers would copy tangents that are views in every batch
+            columns = [[piece.clone() for piece in pieces] for pieces in columns]
         counts, units = [], []
         for index, batch in self._numbered():
             with self._network.still():
@@ -127,6 +130,9 @@ class CurvatureOperator(LinearOperator):
         if not sum(counts):
             raise ValueError("no batch has a target that counts; are all of them ignored?")
 
+    def _goes_direct(self, columns) -> bool:
+        return self._forward_mode and self._cache.full and len(columns) < 4  # more columns pay for a graph
+
     def _numbered(self) -> Iterator[tuple[int, Any]]:
         """Batches with their numbers; None for batches where the graphs of all of them are kept."""
         if self._batches.complete and len(self._cache) == len(self._batches):
@@ -137,7 +143,7 @@ class CurvatureOperator(LinearOperator):
         network, graph = self._network, self._cache.get(index)
         if graph is None:
             batch = network.place(batch)
-            if self._cache.full and len(columns) < 4:  # more columns pay for a graph
+            if self._goes_direct(columns):
                 found = [self._direct(network, batch, index, pieces) for pieces in columns]
                 direct = [one for one in found if one is not None]
                 if len(direct) == len(columns):
@@ -155,7 +161,8 @@ class CurvatureOperator(LinearOperator):
         return rows.mul_(self._scale(count, units)).to(self.like)
 
     def _finite(self, rows):
-        if not torch.isfinite(rows).all():
+        # A sum costs a thirtieth of a look at every entry, and is not finite unless all of them are.
+        if not torch.isfinite(rows.sum()) and not torch.isfinite(rows).all():
             bad = int(torch.nonzero(~torch.isfinite(rows).all(0))[0])
             raise ValueError(f"the product is not finite, first in parameter {self._network.parameters.owner(bad)}; "
                              "the loss has no finite second derivative there, or the vector is not finite")

@@ -71,18 +71,23 @@ class cheap_second_derivatives(TorchFunctionMode):
 
 
 class _Maps(NamedTuple):
-    """B, X and W of a bilinear layer; the first takes a bias, too."""
+    """B, X and W of a bilinear layer; B takes a bias, too."""
 
     output: Callable
     to_input: Callable
     to_weight: Callable
+    over: Callable  # dimensions of an output that a bias is the same for
 
 
 def _linear(input, weight, bias=None):
     return input, weight, bias, _LINEAR
 
 
-_LINEAR = _Maps(F.linear, lambda g, w, x: g @ w, lambda g, x, w: g.flatten(0, -2).T @ x.flatten(0, -2))
+def _linear_to_weight(g, x, w):
+    return g.flatten(0, -2).T @ x.flatten(0, -2)
+
+
+_LINEAR = _Maps(F.linear, lambda g, w, x: g @ w, _linear_to_weight, lambda g: list(range(g.dim() - 1)))
 
 
 def _convolution(d: int):
@@ -95,7 +100,8 @@ def _convolution(d: int):
         return input, weight, bias, _Maps(
             lambda x, w, b=None: torch.convolution(x, w, b, *how),
             lambda g, w, x: _backward(g, x, w, None, *how, [True, False, False])[0],
-            lambda g, x, w: _backward(g, x, w, None, *how, [False, True, False])[1])
+            lambda g, x, w: _backward(g, x, w, None, *how, [False, True, False])[1],
+            lambda g: [0, *range(2, g.dim())])
 
     return bind
 
@@ -116,20 +122,20 @@ class _Bilinear(Function):
 
     @staticmethod
     def backward(ctx, g):
-        x, w = ctx.saved_tensors
+        (x, w), maps = ctx.saved_tensors, ctx.maps
         wants_x, wants_w, wants_b = ctx.needs_input_grad[:3]
-        graph_only = torch.is_grad_enabled()  # the gradient is made with its graph; products come later, without
-        at_zero = graph_only and ctx.at_zero
-        if at_zero:  # linear in g alone
+        if not torch.is_grad_enabled():  # a product
+            return (maps.to_input(g, w, x) if wants_x else None, maps.to_weight(g, x, w) if wants_w else None,
+                    g.sum(maps.over(g)) if wants_b else None, None, None)
+        if ctx.at_zero:  # linear in g alone
             x, w = x.detach(), w.detach()
-        wants = wants_x, wants_w, not at_zero, not (at_zero or (graph_only and ctx.is_parameter))
-        g_x, g_w = _Gradients.apply(g, x, w, ctx.maps, wants)
-        over = [d for d in range(g.dim()) if d != (g.dim() - 1 if ctx.maps is _LINEAR else 1)]
-        return g_x, g_w, g.sum(over) if wants_b else None, None, None
+        value_x, value_w = not ctx.at_zero, not (ctx.at_zero or ctx.is_parameter)
+        g_x, g_w = _Gradients.apply(g, x, w, maps, (wants_x, wants_w, value_x, value_w))
+        return g_x, g_w, g.sum(maps.over(g)) if wants_b else None, None, None
 
 
 class _Gradients(Function):
-    """g_x and g_w, with values where those are used."""
+    """g_x and g_w with their graph, and with values where those are used."""
 
     @staticmethod
     def forward(ctx, g, x, w, maps, wants):
@@ -147,9 +153,10 @@ class _Gradients(Function):
         (g, x, w), maps = ctx.saved_tensors, ctx.maps
         wants_g, wants_x, wants_w = ctx.needs_input_grad[:3]
         d_g = d_x = d_w = None
-        if wants_g:
-            parts = [maps.output(*pair) for pair in ((a_x, w), (x, a_w)) if pair[0] is not None and pair[1] is not None]
-            d_g = sum(parts[1:], start=parts[0]) if parts else None
+        if wants_g and a_x is not None:
+            d_g = maps.output(a_x, w)
+        if wants_g and a_w is not None:
+            d_g = maps.output(x, a_w) if d_g is None else d_g.add_(maps.output(x, a_w))
         if wants_x and a_w is not None:
             d_x = maps.to_input(g, a_w, x)
         if wants_w and a_x is not None:

@@ -17,7 +17,7 @@ class OutputCurvatureOperator(CurvatureOperator):
     """Abstract: J' M J with a positive semi-definite M at the outputs."""
 
     psd = True
-    _forward_mode = True  # until a layer refuses
+    _forward_mode = True
 
     def _curvature(self, outputs: Outputs, index: int):
         """The map u -> M u for one batch."""
