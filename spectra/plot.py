@@ -14,7 +14,7 @@ import numpy as np
 from spectra._optional import require
 from spectra.results import Estimate, SpectralDensity
 
-__all__ = ["clusters", "cumulative", "cutoff", "density", "heatmap", "histogram", "stem"]
+__all__ = ["clusters", "cumulative", "cutoff", "density", "heatmap", "histogram", "landscape", "stem"]
 
 _SHARE = "share of eigenvalues"
 
@@ -294,6 +294,83 @@ def heatmap(matrix, labels=None, ax=None, *, log: bool = True, values: bool | No
             text, ink = _short(value), "white" if shade[i, j] < 0.4 else "0.15"
             ax.text(j, i, text, ha="center", va="center", color=ink, fontsize=7)
     return ax
+
+
+def landscape(found, ax=None, *, test=None, log: bool = False, label: str | None = "train"):
+    """Draw the loss along a line through the weights, or on a plane by its contours.
+
+    What is flat on the training data need not be flat on test data: give both, and the test loss is dashed in the same
+    colour, on a plane at the same levels. A cross marks the weights themselves. Where the loss is not finite nothing is
+    drawn.
+
+    Parameters
+    ----------
+    found : Landscape
+        From `spectra.nn.landscape`, with one direction or two.
+    ax : matplotlib Axes, optional
+    test : Landscape, optional
+        The same line or plane with other data.
+    log : bool
+        Logarithmic losses; on a plane, logarithmic levels.
+    label : str, optional
+        Name of `found` in the legend, beside "test"; None leaves both without.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If no loss is finite, one is not positive for a logarithmic axis, or `test` has another number of directions.
+
+    Examples
+    --------
+    >>> import torch, spectra
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> train, test = (torch.ones(1, 1), torch.zeros(1, 1)), (torch.ones(1, 1), torch.ones(1, 1))
+    >>> lines = [spectra.nn.landscape(model, torch.nn.MSELoss(), data, torch.ones(1)) for data in (train, test)]
+    >>> ax = spectra.plot.landscape(lines[0], test=lines[1])
+    >>> ax.get_ylabel(), len(ax.lines)
+    ('loss', 3)
+    """
+    ax, given = _axes(ax), [found] if test is None else [found, test]
+    if any(len(one.coordinates) != len(found.coordinates) for one in given):
+        raise ValueError(f"test must have as many directions as the landscape beside it, {len(found.coordinates)}, "
+                         f"found {len(test.coordinates)}")
+    losses = [np.ma.masked_invalid(one.losses) for one in given]
+    finite = np.concatenate([x.compressed() for x in losses])
+    if not finite.size or (log and finite.min() <= 0):
+        raise ValueError("landscape draws finite losses, and positive ones on a logarithmic axis, found "
+                         + (f"{finite.min():.4g}" if finite.size else "none that is finite"))
+    draw = _lines if len(found.coordinates) == 1 else _contours
+    draw(ax, [one.coordinates for one in given], losses, finite, log, label)
+    _mark_weights(ax, found, losses[0])
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def _lines(ax, coordinates, losses, finite, log, label) -> None:
+    (line,) = ax.plot(*coordinates[0], losses[0], linewidth=1.4, label=label)
+    for (x,), y in zip(coordinates[1:], losses[1:], strict=True):
+        ax.plot(x, y, "--", color=line.get_color(), linewidth=1.4, label=label and "test")
+    ax.set(xlabel="along the direction", ylabel="loss", yscale="log" if log else "linear")
+
+
+def _contours(ax, coordinates, losses, finite, log, label) -> None:
+    levels = (np.geomspace if log else np.linspace)(finite.min(), finite.max(), 13)
+    for axes, z, style in zip(coordinates, losses, ("solid", "dashed"), strict=False):
+        drawn = ax.contour(*axes, z.T, levels=levels, linestyles=style, linewidths=1.1)
+        if style == "solid":
+            ax.clabel(drawn, fmt="%.3g", fontsize=7)
+    ax.set(xlabel="along the first direction", ylabel="along the second direction")
+
+
+def _mark_weights(ax, found, losses) -> None:
+    """A cross at the weights themselves: at 0, or on a line at the loss there."""
+    centre = tuple(np.argmin(np.abs(axis)) for axis in found.coordinates)
+    place = (found.coordinates[0][centre[0]], losses[centre]) if len(centre) == 1 else (0.0, 0.0)
+    ax.plot(*place, "+", color="0.2", markersize=8)
 
 
 def _counts(rho: SpectralDensity, x) -> Estimate:

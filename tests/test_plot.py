@@ -249,3 +249,54 @@ def test_heatmap_refuses_what_is_no_matrix_of_divergences(ax, D, words):
         plot.heatmap(D, ax=ax)
     with pytest.raises(ValueError, match="a label for each"):
         plot.heatmap(np.zeros((2, 2)), ["one"], ax)
+
+
+class Scape:
+    """What `spectra.nn.landscape` returns, without torch."""
+
+    def __init__(self, *axes, losses):
+        self.coordinates, self.losses = axes, losses
+
+
+LINE = np.linspace(-1.0, 1.0, 5)
+
+
+def test_landscape_of_a_line_shows_train_and_test(ax):
+    plot.stem(SpectralDensity([0.0], [1.0], size=1), ax)  # takes the first colour
+    train, test = Scape(LINE, losses=LINE**2 + 1), Scape(LINE, losses=LINE**2 + 2)
+    plot.landscape(train, ax, test=test)
+    seen, unseen, cross = ax.lines[1:]
+    np.testing.assert_array_equal(seen.get_ydata(), train.losses)
+    np.testing.assert_array_equal(unseen.get_ydata(), test.losses)
+    assert seen.get_color() == unseen.get_color() and unseen.get_linestyle() == "--"
+    assert (cross.get_xdata()[0], cross.get_ydata()[0]) == (0.0, 1.0)
+    assert [line.get_label() for line in (seen, unseen)] == ["train", "test"]
+
+
+def test_landscape_of_a_plane_has_the_contours_of_both(ax):
+    u, v = np.meshgrid(LINE, np.linspace(-2, 2, 9), indexing="ij")
+    train, test = (Scape(LINE, np.linspace(-2, 2, 9), losses=u**2 + 4 * v**2 + c) for c in (1.0, 2.0))
+    plot.landscape(train, ax, test=test, log=True)
+    solid, dashed = ax.collections
+    np.testing.assert_allclose(solid.levels, np.geomspace(1, 19, 13))
+    np.testing.assert_allclose(dashed.levels, solid.levels)
+    corners = np.concatenate([path.vertices for path in solid.get_paths() if len(path.vertices)])
+    assert corners[:, 0].max() <= 1 and 1 < corners[:, 1].max() <= 2  # the second direction goes up
+
+
+def test_landscape_leaves_out_what_is_not_finite(ax):
+    losses = LINE**2
+    losses[-1] = np.inf
+    plot.landscape(Scape(LINE, losses=losses), ax)
+    assert ax.lines[0].get_ydata().mask.tolist() == [False] * 4 + [True]
+    assert np.isfinite(ax.get_ylim()).all()
+
+
+@pytest.mark.parametrize("losses, log, words", [
+    (np.full(5, np.inf), False, "none that is finite"), (LINE, True, "logarithmic axis, found -1"),
+])
+def test_landscape_refuses(ax, losses, log, words):
+    with pytest.raises(ValueError, match=words):
+        plot.landscape(Scape(LINE, losses=losses), ax, log=log)
+    with pytest.raises(ValueError, match="as many directions"):
+        plot.landscape(Scape(LINE, losses=LINE), ax, test=Scape(LINE, LINE, losses=np.eye(5)))

@@ -1,4 +1,5 @@
-"""The command line: `spectra demo | info FILE | density FILE | logdet FILE | clusters FILE | compare FILE FILE ...`.
+"""The command line: `spectra demo | info FILE | density FILE | logdet FILE | clusters FILE | compare FILE FILE ... |
+curvature FILE.py`.
 
 A command is one function from its arguments to an `Answer`, and one entry in COMMANDS. What goes wrong is one line on
 standard error and exit status 2; `--debug` shows where.
@@ -14,6 +15,7 @@ import warnings
 import spectra
 from spectra.cli._answer import Answer
 from spectra.cli._arguments import parser
+from spectra.cli._curvature import curvature
 from spectra.cli._graphs import clusters, compare
 from spectra.cli._matrices import density, info, logdet
 from spectra.results import ConvergenceWarning
@@ -80,4 +82,5 @@ def _demo(args) -> Answer:
     return Answer(found.to_dict(), found.lines(), found.picture)
 
 
-COMMANDS = {"demo": _demo, "info": info, "density": density, "logdet": logdet, "clusters": clusters, "compare": compare}
+COMMANDS = {"demo": _demo, "info": info, "density": density, "logdet": logdet, "clusters": clusters, "compare": compare,
+            "curvature": curvature}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 import spectra
+from spectra.cli._curvature import KINDS as CURVATURES
 from spectra.cli._input import OPERATORS
 from spectra.estimators._density import DENSITIES
 from spectra.estimators._sum import METHODS
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     logdet.add_argument("--matvecs", type=int, metavar="N", help="products allowed in all; with --rtol, the cap")
     _add_output(logdet, None)
     _add_graph_commands(commands)
+    _add_curvature(commands)
     return root
 
 
@@ -67,6 +69,27 @@ def _add_graph_commands(commands) -> None:
         command.add_argument("--moments", type=int, default=100, metavar="M", help="Chebyshev moments: the resolution")
         command.add_argument("--probes", type=int, default=16, metavar="K", help="random vectors: the noise")
         _add_output(command, None)
+
+
+def _add_curvature(commands) -> None:
+    curvature = commands.add_parser("curvature", help="the spectrum of a network's loss")
+    curvature.add_argument("file", metavar="FILE.py[:name]", help="a function that returns (model, loss, data), or "
+                           "with test data as a fourth; name: network by default; or package.module[:name]")
+    curvature.add_argument("arguments", metavar="ARG", nargs="*", help="given to the function, as text")
+    curvature.add_argument("--kind", choices=list(CURVATURES), default="hessian", help="default: hessian")
+    curvature.add_argument("--steps", type=_count, default=100, metavar="M", help="Lanczos steps")
+    curvature.add_argument("--probes", type=_count, default=1, metavar="K", help="random vectors")
+    curvature.add_argument("--bn", choices=("eval", "train"), default="eval", help="batch normalisation with its "
+                           "running statistics (default), or those of each batch")
+    curvature.add_argument("--statistics", action="store_true", help="norms of weights and gradient, and variances of "
+                           "gradient and curvature from batch to batch")
+    curvature.add_argument("--landscape", type=int, choices=(1, 2), metavar="D", help="the loss along the D sharpest "
+                           "Ritz vectors, 1 or 2")
+    curvature.add_argument("--span", type=float, default=1.0, metavar="R", help="from -R to R along each (default: 1)")
+    curvature.add_argument("--points", type=_count, default=21, metavar="N", help="along each (default: 21)")
+    curvature.add_argument("--resume", metavar="RUN.npz", help="keep the run there, and go on from it if it exists")
+    curvature.add_argument("--every", type=_count, default=10, metavar="N", help="steps between two writings")
+    _add_output(curvature, None)
 
 
 def _add_input(parser) -> None:
@@ -96,6 +119,13 @@ def _add_output(parser, picture: str | None, pictures: bool = True) -> None:
         parser.add_argument("--plot", default=picture, metavar="OUT.png", help=f"write a picture (default: {picture})")
     else:
         parser.set_defaults(plot=None)
+
+
+def _count(text: str) -> int:
+    """A positive number of things."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive integer, found {text!r}")
+    return int(text)
 
 
 def _bytes(text: str) -> int:

@@ -1,0 +1,331 @@
+"""Thesis, Figures 4.7 and 4.8: spectra of a network of more than a million parameters, and what its diagonal says.
+
+    python examples/reproduce/thesis_figures_4_7_and_4_8.py [--network mlp|cnn] [--checkpoint FILE] [--keep FOLDER]
+
+4.7: Hessian and Gauss-Newton matrix by 100 Lanczos steps, beside the diagonal of the Gauss-Newton matrix, exact and by
+one drawn target for each sample. 4.8: the same spectrum from two random vectors.
+
+The thesis has VGG-16 on CIFAR-100 (15.3 million parameters, 300 epochs). Here it is a multilayer perceptron of 1.33
+million parameters on Fashion-MNIST, trained on all 60,000 images with SGD and momentum 0.9, as the thesis trains, and
+its spectra are those of the loss over 5,000 of them: a miniature, and a lower rank than with all. `--keep` holds the
+Lanczos runs, so that a call that was interrupted goes on from there.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.linalg import eigh_tridiagonal
+
+import spectra
+from spectra import nn, optim
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _report import claim, save, table
+from training import data, networks, train
+
+PAPER = {"parameters": 15_291_300, "largest": (6.8885, 6.8891), "smallest": (-0.0455, -0.0456),
+         "negative mass": 0.37, "negative mass without the spike": 0.0005, "steps": 100}
+KINDS = {"hessian": nn.HessianOperator, "ggn": nn.GGNOperator}
+LEVELS = (1e-4, 1e-3, 1e-2, 1e-1)  # of the largest eigenvalue
+
+
+def trained(name="mlp", epochs=10, seed=0, checkpoint=None, progress=True):
+    """Model, data and training history."""
+    split = data.load("fashion-mnist", seed=seed)
+    if checkpoint:
+        found = train.restore(checkpoint)
+        return found.model, split, found.history
+    model = networks.build(name, **split.shape, seed=seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    history = train.fit(model, optimizer, split, epochs, schedule=optim.plateau_decay(epochs), seed=seed,
+                        progress=progress)
+    return model, split, history
+
+
+def run(model, batches, steps=100, seed=0, keep=None, progress=False):
+    """Both spectra from two vectors of random signs, with residuals of the Ritz values, and seconds a product."""
+    found = {}
+    for kind, operator in KINDS.items():
+        op = operator(model, torch.nn.functional.cross_entropy, batches)
+        path = Path(keep) / f"{kind}.npz" if keep else None
+        lanczos, seconds = _advanced(op, steps, seed, path, progress and kind)
+        found[kind] = _spectrum(lanczos) | {"seconds for a product with two vectors": seconds, "loss": op.loss()}
+    return found
+
+
+def _advanced(op, steps, seed, path, label, every=20):
+    """The Lanczos run of two vectors, kept in a file every so many steps."""
+    if path and path.exists():
+        lanczos = spectra.krylov.LanczosRun.load(path, op)
+    else:
+        signs = 2.0 * np.random.default_rng(seed).integers(0, 2, (op.shape[0], 2)) - 1
+        lanczos = spectra.krylov.LanczosRun(op, torch.from_numpy(signs).to(op.like))
+    begun, made = time.perf_counter(), max(steps - lanczos.steps, 1)
+    while lanczos.steps < steps:
+        lanczos.advance(min(every, steps - lanczos.steps))
+        if label:
+            print(f"{label}: {lanczos.steps} steps, {time.perf_counter() - begun:.0f} s", file=sys.stderr)
+        if path:
+            lanczos.save(path.with_suffix(".part"))
+            os.replace(path.with_suffix(".part"), path)
+    return lanczos, (time.perf_counter() - begun) / made
+
+
+def _spectrum(lanczos):
+    nodes, weights, residuals = [], [], []
+    for alpha, beta in zip(lanczos.alpha, lanczos.beta, strict=True):
+        theta, vectors = eigh_tridiagonal(alpha, beta[:-1])
+        nodes.append(theta)
+        weights.append(vectors[0] ** 2)
+        residuals.append(beta[-1] * np.abs(vectors[-1]))
+    n = lanczos.A.shape[0]
+    return {"density": spectra.SpectralDensity(nodes, weights, n, method="slq"), "residuals": np.array(residuals)}
+
+
+def ggn_diagonal(model, batches, mc=None, seed=0):
+    """Diagonal of the Gauss-Newton matrix of a network of Linear layers under cross-entropy, as one vector.
+
+    Exact: diag(p) - pp' = sum_c p_c (e_c - p)(e_c - p)', a backward pass for each class. With `mc` targets drawn from
+    the model for each sample instead, the Monte-Carlo diagonal of the thesis.
+    """
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    if len(layers) != sum(1 for module in model.modules() if list(module.parameters(recurse=False))):
+        raise ValueError("the diagonal is written out for Linear layers alone")
+    generator, count = torch.Generator().manual_seed(seed), 0
+    total = [torch.zeros_like(w, dtype=torch.float64) for layer in layers for w in (layer.weight, layer.bias)]
+    for x, _ in batches:
+        inputs, outputs = [], []
+        hooks = [layer.register_forward_hook(lambda module, into, out, i=inputs, o=outputs: (i.append(into[0]),
+                                                                                          o.append(out))[2:])
+                 for layer in layers]
+        z = model(x)
+        for hook in hooks:
+            hook.remove()
+        for r in _factors(torch.softmax(z.detach(), 1), mc, generator):
+            for k, g in enumerate(torch.autograd.grad(z, outputs, r, retain_graph=True)):
+                total[2 * k] += g.square().T @ inputs[k].detach().square()
+                total[2 * k + 1] += g.square().sum(0)
+        count += len(x)
+    return (torch.cat([part.ravel() for part in total]) / count).numpy()
+
+
+def _factors(p, mc, generator):
+    """Vectors at the outputs, the mean of whose outer products is the curvature of cross-entropy there."""
+    eye = torch.eye(p.shape[1])
+    if mc is None:
+        return [p[:, c : c + 1].sqrt() * (eye[c] - p) for c in range(p.shape[1])]
+    return [(p - eye[torch.multinomial(p, 1, generator=generator)[:, 0]]) / mc**0.5 for _ in range(mc)]
+
+
+# What is compared
+
+
+def compared(found, classes):
+    """The numbers of both figures."""
+    return {kind: _one(found[kind]["density"], found[kind]["residuals"], classes, kind) for kind in KINDS}
+
+
+def _one(rho, residuals, classes, kind):
+    (a, u), (b, v) = rho.rules
+    order = slice(None, None, -1)
+    spread = np.sqrt(u @ a**2)
+    edge = 1e-3 * a[-1]
+    moments = [[float(w @ x**k) for x, w in rho.rules] for k in (1, 2, 3, 4)]
+    apart = outliers(a, residuals[0], classes)
+    return {
+        "largest": [float(a[-1]), float(b[-1])], "smallest": [float(a[0]), float(b[0])],
+        "top": [a[order][: 2 * classes].tolist(), b[order][: 2 * classes].tolist()],
+        "residuals of the top": residuals[0][order][: 2 * classes].tolist(),
+        "outliers": apart, "outliers of the second vector": outliers(b, residuals[1], classes),
+        "relative difference of the outliers": float(np.max(np.abs(a[order] / b[order] - 1)[: apart["count"]])),
+        "moments": moments,
+        "relative difference of the moments": [float(abs(x / y - 1)) for x, y in moments],
+        "distance of the distributions over their spread": float(wasserstein((a, u), (b, v)) / spread),
+        "largest difference in share above x, x > 0.001 l1": float(max(
+            abs(u[a > x].sum() - v[b > x].sum()) for x in np.concatenate([a, b]) if x > edge)),
+        "share within 0.001 l1 of zero": [float(w[np.abs(x) < edge].sum()) for x, w in rho.rules],
+        "negative mass": nn.negative_mass(rho).value,
+        "negative mass without the spike": nn.negative_mass(rho, without_nearest=True).value,
+        "negative mass beyond 0.001 l1": [float(w[x < -edge].sum()) for x, w in rho.rules],
+        "degeneracy": nn.rank_degeneracy(rho, nearest=2 if kind == "hessian" else 1).value,
+        "skewness of the bulk": nn.skewness(rho, -np.inf, apart["below"] * 1.0001).value,
+    }
+
+
+def outliers(nodes, residuals, classes):
+    """Ritz values above the widest gap, as a ratio of neighbours, among the 2 C largest; all of them converged."""
+    top = nodes[nodes > 0][::-1][: 2 * classes + 1]
+    ratios = top[:-1] / top[1:]
+    count = 2 + int(np.argmax(ratios[1:]))  # a gap behind the first value alone would say nothing about classes
+    return {"count": count, "ratio": float(ratios[count - 1]), "lowest": float(top[count - 1]),
+            "below": float(top[count]),
+            "largest relative residual": float(np.max(residuals[::-1][:count] / top[:count]))}
+
+
+def wasserstein(one, other):
+    """Area between two distribution functions, exactly."""
+    x = np.sort(np.concatenate([one[0], other[0]]))
+    shares = [np.concatenate([[0.0], np.cumsum(w)])[np.searchsorted(nodes, x[:-1], side="right")]
+              for nodes, w in (one, other)]
+    return float(np.abs(shares[0] - shares[1]) @ np.diff(x))
+
+
+def beside_the_diagonal(rho, diagonals):
+    """How many eigenvalues, and how many entries of a diagonal, lie above parts of the largest eigenvalue."""
+    largest = rho.rules[0][0][-1]
+    rows = {"eigenvalues": [float(np.mean([w[x > level * largest].sum() for x, w in rho.rules]) * rho.size)
+                            for level in LEVELS]}
+    for name, diagonal in diagonals.items():
+        rows[name] = [int((diagonal > level * largest).sum()) for level in LEVELS]
+    sums = {name: float(diagonal.sum()) for name, diagonal in diagonals.items()}
+    tops = {name: float(diagonal.max()) for name, diagonal in diagonals.items()}
+    trace = [float(rho.size * (w @ x)) for x, w in rho.rules]
+    return {"levels": LEVELS, "above": rows, "largest entry": tops, "largest eigenvalue": float(largest),
+            "sum": sums, "trace by Lanczos": trace}
+
+
+def claims(document):
+    """What the thesis says of the figures, and whether it holds here."""
+    h, g, size = document["spectra"]["hessian"], document["spectra"]["ggn"], document["size"]
+    apart = abs(h["largest"][0] / h["largest"][1] - 1)
+    similar = h["relative difference of the outliers"] < 0.01 and (
+        h["distance of the distributions over their spread"] < 0.1)
+    both = np.abs(np.array(g["top"][0][: g["outliers"]["count"]]) / h["top"][0][: g["outliers"]["count"]] - 1)
+    rows = [
+        claim("thesis Figure 4.8", "spectra of two random vectors", "visually the same; l1 6.8885 and 6.8891",
+              f"l1 {h['largest'][0]:.5g} and {h['largest'][1]:.5g}, outliers within "
+              f"{h['relative difference of the outliers']:.1g}",
+              "one random vector is enough for the outliers and the shape", holds="yes" if similar else "in part",
+              size=size, difference=f"{apart:.1g} relative, paper 9e-05"),
+        claim("thesis Figure 4.7", "Gauss-Newton against Hessian", "bulk and outliers closely alike",
+              f"the {len(both)} outliers differ by {both.min():.2f} to {both.max():.2f} relative",
+              "the outliers of the Hessian are those of its Gauss-Newton part", size=size,
+              holds="yes" if both.max() < 0.25 else "in part" if both[0] < 0.25 else "no"),
+        claim("thesis Figure 4.7", "negative mass of the Hessian", "37 %, most of it at -0.0003; 0.05 % without",
+              f"{100 * h['negative mass']:.1f} %, {100 * h['negative mass without the spike']:.2f} % without the Ritz "
+              f"value nearest 0, {100 * max(h['negative mass beyond 0.001 l1']):.3f} % below -0.001 l1",
+              "negative eigenvalues are many and nearly zero", size=size,
+              holds="yes" if h["negative mass without the spike"] < 0.01 < h["negative mass"] else "in part"),
+    ]
+    if "diagonal" in document:
+        rows.append(_claim_of_the_diagonal(document["diagonal"], size))
+    return rows
+
+
+def _claim_of_the_diagonal(d, size):
+    above, top = d["above"], d["largest entry"]["Monte Carlo"]
+    return claim("thesis Figure 4.7", "Monte-Carlo diagonal against the Gauss-Newton spectrum",
+                 "misses the largest outlier, adds many spurious ones, overestimates the bulk",
+                 f"largest entry {top:.3g} for an eigenvalue of {d['largest eigenvalue']:.3g}; above 0.001 l1 "
+                 f"{above['Monte Carlo'][1]} entries (exact diagonal {above['exact'][1]}) for "
+                 f"{above['eigenvalues'][1]:.0f} eigenvalues",
+                 "a diagonal says nothing of outliers; that of a matrix never exceeds its largest eigenvalue",
+                 holds="yes" if top < 0.5 * d["largest eigenvalue"]
+                 and above["Monte Carlo"][1] > 2 * above["eigenvalues"][1] else "in part", size=size)
+
+
+def report(name, model, split, history, samples, steps, keep, progress=True):
+    """Spectra of one trained network as a JSON document, and what its pictures need."""
+    count = min(samples, len(split.train[0]))
+    batches = data.batches(tuple(part[:count] for part in split.train), 500)
+    found = run(model, batches, steps, keep=keep, progress=progress)
+    document = {"network": name, "parameters": networks.parameters(model), "samples": count, "steps": steps,
+                "size": f"{name}, {networks.parameters(model):,} parameters, {count} images", "history": history[-1],
+                "epochs": len(history), "paper": PAPER, "loss": found["hessian"]["loss"],
+                "seconds": {k: found[k]["seconds for a product with two vectors"] for k in KINDS},
+                "spectra": compared(found, split.shape["classes"])}
+    diagonals = None
+    if all(isinstance(m, torch.nn.Linear) for m in model.modules() if list(m.parameters(recurse=False))):
+        diagonals = {"exact": ggn_diagonal(model, batches), "Monte Carlo": ggn_diagonal(model, batches, mc=1)}
+        document["diagonal"] = beside_the_diagonal(found["ggn"]["density"], diagonals)
+    document["claims"] = claims(document)
+    document["rules"] = {kind: [[x.tolist(), w.tolist()] for x, w in found[kind]["density"].rules] for kind in KINDS}
+    return document, found, diagonals
+
+
+# Pictures
+
+
+def picture_4_7(found, diagonals, path):
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2 + bool(diagonals), figsize=(13 if diagonals else 9, 3.6), layout="constrained")
+    for ax, kind in zip(axes, KINDS, strict=False):
+        spectra.plot.stem(_first(found[kind]["density"]), ax, log=True)
+        ax.set_title({"hessian": "Hessian", "ggn": "Gauss-Newton"}[kind] + ", 100 steps, one vector")
+    if diagonals:
+        _histogram(axes[2], diagonals, found["ggn"]["density"])
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def _histogram(ax, diagonals, rho):
+    nodes, weights = rho.rules[0]
+    edges = np.linspace(0, nodes[-1] * 1.02, 80)
+    for name, diagonal in diagonals.items():
+        shares = np.histogram(diagonal, edges)[0] / len(diagonal)
+        ax.stairs(np.maximum(shares, 1e-9), edges, label=f"diagonal, {name}", alpha=0.8)
+    ax.plot(nodes[nodes > 0], weights[nodes > 0], "k.", markersize=4, label="Lanczos")
+    ax.set(yscale="log", xlabel="eigenvalue, or entry", ylabel="share", ylim=(0.1 / rho.size, 2),
+           title="Gauss-Newton: diagonal and spectrum")
+    ax.legend(frameon=False, fontsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def picture_4_8(rho, path):
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True, layout="constrained")
+    for k, ax in enumerate(axes):
+        spectra.plot.stem(_first(rho, k), ax, log=True)
+        ax.set_title(f"Hessian, random vector {k + 1}")
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def _first(rho, k=0):
+    return spectra.SpectralDensity(*rho.rules[k], rho.size, method="slq")
+
+
+def show(document):
+    print(f"{document['size']}: loss {document['loss']:.4f}, test accuracy {document['history']['test_accuracy']:.4f}")
+    names = ("largest", "smallest", "negative mass", "negative mass without the spike", "degeneracy",
+             "relative difference of the outliers", "distance of the distributions over their spread")
+    print(table(["", *KINDS], [[name, *(str(document["spectra"][kind][name]) for kind in KINDS)] for name in names]))
+    for kind in KINDS:
+        print(kind, "outliers:", document["spectra"][kind]["outliers"])
+    for row in document["claims"]:
+        print(f"{row['holds']:8} {row['items'][0]}: {row['what']}: {row['ours']} (paper: {row['paper']})")
+
+
+def main():
+    root = Path(__file__).resolve().parents[2] / "docs"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=("mlp", "cnn"), default="mlp")
+    parser.add_argument("--checkpoint", help="a trained network of examples/training instead of training one")
+    parser.add_argument("--keep", help="folder for the Lanczos runs")
+    parser.add_argument("--samples", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--full", action="store_true", help="the loss over all 60,000 images")
+    parser.add_argument("--json", help="default: docs/measured/thesis-figures-4-7-and-4-8[-cnn].json")
+    parser.add_argument("--picture", help="folder for the pictures; default: docs/img")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    model, split, history = trained(args.network, checkpoint=args.checkpoint)
+    document, found, diagonals = report(args.network, model, split, history, 60_000 if args.full else args.samples,
+                                        args.steps, args.keep)
+    suffix = "" if args.network == "mlp" else f"-{args.network}"
+    show(document)
+    save(args.json or root / "measured" / f"thesis-figures-4-7-and-4-8{suffix}.json", document)
+    folder = Path(args.picture or root / "img")
+    picture_4_7(found, diagonals, folder / f"thesis-figure-4-7{suffix}.png")
+    picture_4_8(found["hessian"]["density"], folder / f"thesis-figure-4-8{suffix}.png")
+
+
+if __name__ == "__main__":
+    main()
