@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from logdet_accuracy import OURS, cell, summary
+from logdet_time import HEADER, lines
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "examples" / "reproduce"))
@@ -61,10 +62,33 @@ def overall(file):
     runs = [row["methods"][OURS] for row in read(file)["rows"] if OURS in row["methods"]]
     cells = [row for row in measured(file) if row["method"] == OURS]
     worst = max(cells, key=lambda row: row["median error"])
-    return table(["cells", "runs", "median error over all runs", "largest median of a cell", "intervals held"],
-                 [[len(cells), len(runs), statistics.median(abs(run["error"]) for run in runs),
-                   f"{worst['median error']:.2g} ({worst['kernel']}, noise {worst['noise']:g}, l = {worst['l']:g})",
-                   f"{sum(run['covers'] for run in runs)} of {len(runs)}"]])
+    missed = min(cells, key=_share)
+    return table(["cells", "runs", "runs a cell", "median error over all runs", "largest median of a cell",
+                  "intervals held", "least of a cell"],
+                 [[len(cells), len(runs), _span(row["runs"] for row in cells),
+                   statistics.median(abs(run["error"]) for run in runs),
+                   f"{worst['median error']:.2g} ({_named(worst)})",
+                   f"{sum(run['covers'] for run in runs)} of {len(runs)}", f"{missed['held']} ({_named(missed)})"]])
+
+
+def _named(row):
+    return f"{row['kernel']}, noise {row['noise']:g}, l = {row['l']:g}"
+
+
+def _share(row):
+    held, runs = map(int, row["held"].split(" of "))
+    return held / runs
+
+
+def _span(counts):
+    counts = list(counts)
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def times(file):
+    """Time of one answer at an equal error."""
+    return table(HEADER, [line for row in read(file)["rows"] for line in lines(row)])
 
 
 def shapes(file):
@@ -100,6 +124,7 @@ TABLES = {
     "overall": lambda: overall("logdet-accuracy-4000.json"),
     "beside the peers": lambda: accuracy("logdet-accuracy-4000.json"),
     "shapes": lambda: shapes("logdet-accuracy-4000.json"),
+    "time at n = 8,000": lambda: times("logdet-time-8000.json"),
     "n = 10,000": lambda: accuracy("logdet-accuracy-10000.json"),
     "shapes at n = 10,000": lambda: shapes("logdet-accuracy-10000.json"),
 }
