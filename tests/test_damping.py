@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch")
 
 from torch import nn as layers  # noqa: E402
 
-from spectra import nn, optim, rmt  # noqa: E402
+from spectra import ConvergenceWarning, nn, optim, rmt  # noqa: E402
+from spectra.optim._batch_loss import BatchLoss  # noqa: E402
 
 CRITERION = layers.CrossEntropyLoss()
 
@@ -32,32 +33,90 @@ def weights(model):
 # The estimate
 
 
-def test_the_estimate_has_the_right_mean():
-    """For a fixed batch of n the mean over halves and probes is sum_i ||H_i - H||_F^2 / ((n - 1) n P)."""
-    model, batch = problem(8)
-    singles = [(batch[0][i : i + 1], batch[1][i : i + 1]) for i in range(8)]
-    each = nn.HessianOperator(model, CRITERION, singles, check=None)
-    matrices = torch.stack(list(each.per_batch(torch.eye(each.shape[0]).double())))
-    truth = (matrices - matrices.mean(0)).square().sum().item() / (7 * 8 * each.shape[0])
-    damping = optim.AutoDamping(sgd(model), "eps", every=1, model=model, rng=0)
-    for _ in range(400):
-        damping.step(CRITERION, batch)
+def singles(model, batch, curvature):
+    """The curvature matrix of each sample, one after the other."""
+    kind = {"hessian": nn.HessianOperator, "ggn": nn.GGNOperator}[curvature]
+    parts = [(batch[0][i : i + 1], batch[1][i : i + 1]) for i in range(len(batch[0]))]
+    operator = kind(model, CRITERION, parts, check=None)
+    return operator.per_batch(torch.eye(operator.shape[0], dtype=operator.like.dtype))
+
+
+def dense(model, batch, curvature):
+    """The mean C of the samples' curvature matrices, and S = sum_i ||C_i - C||_F^2 / (n - 1)."""
+    n, total, squares = len(batch[0]), 0.0, 0.0
+    for matrix in singles(model, batch, curvature):
+        total, squares = total + matrix, squares + matrix.square().sum().item()
+    return total / n, (squares - total.square().sum().item() / n) / (n - 1)
+
+
+def estimates(model, batches, repeats=300, **options):
+    """Variances that a controller finds, and their mean and standard error."""
+    damping = optim.AutoDamping(sgd(model), "eps", every=1, model=model, rng=0, **options)
+    for i in range(repeats):
+        damping.step(CRITERION, batches[i % len(batches)])
     found = np.array([entry["variance"] for entry in damping.history])
-    assert found.mean() == pytest.approx(truth, abs=4 * found.std() / np.sqrt(400))
-    by_other_means = nn.curvature_variance(model, CRITERION, batch, probes=200, rng=1).value
-    assert by_other_means == pytest.approx(truth, rel=0.3)
+    return found, found.mean(), found.std() / np.sqrt(len(found))
 
 
-def test_moments_of_the_hessian_have_the_right_mean():
-    """What Ledoit and Wolf's rule takes: tr H / P, and tr H^2 / P without the noise of the batch."""
+@pytest.mark.parametrize("curvature", ["hessian", "ggn"])
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_halves_have_the_right_mean(curvature, chunks):
+    """For a fixed batch of n the mean over halves and probes is sum_i ||C_i - C||_F^2 / ((n - 1) B P)."""
+    model, batch = problem(12)
+    C, S = dense(model, batch, curvature)
+    truth = S / (48 * len(C))
+    _, mean, error = estimates(model, [batch], curvature=curvature, chunks=chunks, batch_size=48)
+    assert mean == pytest.approx(truth, abs=3 * error)
+
+
+@pytest.mark.parametrize("curvature", ["hessian", "ggn"])
+def test_pairs_have_the_right_mean(curvature):
+    """For two fixed batches of n and m the mean over probes is ||C_1 - C_2||_F^2 / ((1/n + 1/m) B P)."""
+    model, (x, y) = problem(20)
+    batches = [(x[:12], y[:12]), (x[12:], y[12:])]
+    one, other = (dense(model, batch, curvature)[0] for batch in batches)
+    truth = (one - other).square().sum().item() / ((1 / 12 + 1 / 8) * 10 * len(one))
+    found, mean, error = estimates(model, batches, repeats=301, curvature=curvature, method="pair", batch_size=10)
+    assert len(found) == 300 and mean == pytest.approx(truth, abs=3 * error)
+
+
+@pytest.mark.parametrize("curvature", ["hessian", "ggn"])
+def test_moments_have_the_right_mean(curvature):
+    """What Ledoit and Wolf's rule takes: tr C / P, and tr C^2 / P without the noise of the batch."""
     model, batch = problem(24)
-    H = nn.HessianOperator(model, CRITERION, batch, check=None).todense()
-    damping = optim.AutoDamping(sgd(model), "eps", rule="ledoit-wolf", every=1, model=model, rng=0)
-    loss = lambda part: CRITERION(model(part[0]), part[1])  # noqa: E731
-    moments = np.array([damping._moments(loss, batch) for _ in range(400)])
-    noise, mean, square = moments.mean(0)
-    assert mean == pytest.approx((H.trace() / len(H)).item(), rel=0.1)
-    assert square + noise == pytest.approx((H.square().sum() / len(H)).item(), rel=0.1)
+    C, S = dense(model, batch, curvature)
+    damping = optim.AutoDamping(sgd(model), "eps", rule="ledoit-wolf", curvature=curvature, model=model, rng=0)
+    loss = BatchLoss(CRITERION, model)
+    found = np.array([damping._estimate(loss, batch) for _ in range(400)])
+    truth = [S / 24, C.trace().item(), C.square().sum().item() - S / 24]
+    assert np.all(abs(found.mean(0) - np.array(truth) / len(C)) < 3 * found.std(0) / 20)
+
+
+def test_chunks_with_fresh_probes_tell_more():
+    """At equal data, than the estimator of the published code: the variance of eight batches about their mean."""
+    torch.manual_seed(0)
+    model = layers.Sequential(layers.Linear(10, 20), layers.Tanh(), layers.Linear(20, 4))
+    x, y = torch.randn(128, 10), torch.randint(4, (128,))
+    batches = list(zip(x.split(16), y.split(16), strict=True))
+    ours, mean, _ = estimates(model, [(x, y)], repeats=60, chunks=32, batch_size=16)
+    theirs = np.array([nn.curvature_variance(model, CRITERION, batches, method="sample", rng=i).value
+                       for i in range(60)])
+    assert ours.std() / mean <= 0.6 * theirs.std() / theirs.mean()
+
+
+@pytest.mark.slow
+def test_a_convolutional_network_of_two_thousand_weights():
+    """Every method against the dense truth, within three standard errors."""
+    torch.manual_seed(0)
+    model = layers.Sequential(layers.Conv2d(1, 6, 3), layers.ReLU(), layers.MaxPool2d(2), layers.Conv2d(6, 10, 3),
+                              layers.ReLU(), layers.Flatten(), layers.Linear(160, 10))
+    x, y = torch.randn(6, 1, 14, 14), torch.randint(10, (6,))
+    for curvature in ("hessian", "ggn"):
+        C, S = dense(model, (x, y), curvature)
+        assert 2000 < len(C) < 2500
+        for options in ({}, {"chunks": 3}):
+            _, mean, error = estimates(model, [(x, y)], curvature=curvature, **options)
+            assert mean == pytest.approx(S / (6 * len(C)), abs=3 * error)
 
 
 def test_all_forms_of_a_loss_are_the_same_loss():
@@ -120,7 +179,8 @@ def test_floors_and_bounds():
 def test_estimates_that_are_not_finite_change_nothing():
     model, (x, y) = problem()
     damping = optim.AutoDamping(sgd(model), "eps", model=model, rng=0)
-    damping.step(CRITERION, (x * float("inf"), y))
+    with pytest.warns(ConvergenceWarning, match="at step 1 is nan; the damping stays at 0.5"):
+        damping.step(CRITERION, (x * float("inf"), y))
     assert damping.damping == 0.5 and len(damping.history) == 1
 
 
@@ -191,7 +251,7 @@ def test_a_restored_controller_continues_to_the_same_numbers(make):
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"key": "damping"}, "have no 'damping'"), ({"rule": "best"}, "rule must be"), ({"ema": 1.0}, "ema must lie"),
-    ({"every": 0}, "every must be"), ({"floor": -1.0}, "floor must not"), ({"floor_mode": "x"}, "floor_mode must be"),
+    ({"every": 0}, "every must be"), ({"floor": -1.0}, "floor must be"), ({"floor_mode": "x"}, "floor_mode must be"),
 ])
 def test_wrong_options_are_refused(options, message):
     model, batch = problem()

@@ -1,10 +1,13 @@
-"""What every optimiser asks of its arguments."""
+"""What every optimiser asks of its arguments and of the gradients it is given."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
+
+from spectra import _arrays
 
 
 def number(x, name: str, least: float = -math.inf) -> None:
@@ -20,12 +23,75 @@ def in_range(x, name: str, low: float, high: float, *, open_above: bool = False)
         raise ValueError(f"{name} must lie in [{low:g}, {high:g}{')' if open_above else ']'}, found {x!r}")
 
 
-def require_dense_real(params, optimizer: str) -> None:
+def count(x, name: str, least: int = 1) -> None:
+    if isinstance(x, bool) or not isinstance(x, (int, float)) or int(x) != x or x < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, found {x!r}")
+
+
+def one_of(x, name: str, known) -> None:
+    if x not in tuple(known):
+        raise ValueError(f"{name} must be one of {tuple(known)}, found {x!r}")
+
+
+def require_dense_real(params, optimizer: str, grads=None) -> None:
     """Refuse complex parameters and sparse gradients, by name."""
-    for w in params:
+    for w, g in zip(params, [w.grad for w in params] if grads is None else grads, strict=True):
         if torch.is_complex(w):
             raise ValueError(f"{optimizer} optimises real parameters, found one of {w.dtype} and shape "
                              f"{tuple(w.shape)}; optimise torch.view_as_real of it")
-        if w.grad is not None and w.grad.is_sparse:
-            raise ValueError(f"{optimizer} needs dense gradients, found a sparse one of shape {tuple(w.grad.shape)}; "
+        if g is not None and g.is_sparse:
+            raise ValueError(f"{optimizer} needs dense gradients, found a sparse one of shape {tuple(g.shape)}; "
                              "make the embedding with sparse=False, or use torch.optim.SparseAdam")
+
+
+def require_finite(grads: dict[str, torch.Tensor], optimizer: str) -> None:
+    """Refuse NaN and Inf in gradients, naming them: an inverse would spread them over all that it touches."""
+    norms = torch._foreach_norm(list(grads.values())) if grads else []
+    if not norms or torch.isfinite(torch.stack([x.to("cpu", torch.float64) for x in norms]).sum()):
+        return
+    bad = [name for name, g in grads.items() if not torch.isfinite(g).all()]
+    if bad:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise ValueError(f"{optimizer} found NaN or Inf in the gradient of {bad[0]}{more}, and changed nothing; lower "
+                         "the learning rate, raise the damping, or skip this batch")
+
+
+def numpy_generator(rng):
+    """A NumPy generator from what users hand in as `rng`: an int, a generator of NumPy or torch, or None; and a seed."""
+    if isinstance(rng, torch.Generator):
+        rng = int(torch.randint(2**31, (1,), generator=rng, device=rng.device))
+    return _arrays.generator(rng)
+
+
+def assign(group: dict[str, Any], key: str, value: float) -> None:
+    """Write an option of a parameter group; where it is a tensor, into the tensor, which others may hold."""
+    if isinstance(group[key], torch.Tensor):
+        group[key].fill_(value)
+    else:
+        group[key] = value
+
+
+def require_key(optimizer, key: str) -> None:
+    for group in optimizer.param_groups:
+        if key not in group:
+            raise ValueError(f"the parameter groups of {type(optimizer).__name__} have no {key!r}; they have "
+                             f"{sorted(set(group) - {'params'})}")
+
+
+def trainable(optimizer) -> list[torch.Tensor]:
+    return [w for group in optimizer.param_groups for w in group["params"] if w.requires_grad]
+
+
+def saved_with(optimizer, controller) -> None:
+    """Make the controller's state a part of the optimiser's: one checkpoint holds both."""
+    name = type(controller).__name__
+
+    def save(optimizer, state):
+        return state | {name: controller.state_dict()}
+
+    def restore(optimizer, state):
+        if name in state:
+            controller.load_state_dict(state[name])
+
+    optimizer.register_state_dict_post_hook(save)
+    optimizer.register_load_state_dict_pre_hook(restore)

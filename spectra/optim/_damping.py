@@ -2,7 +2,8 @@
 
     s = E ||H_batch - H||_F^2 / P
 
-is estimated on the current batch: the Hessians of its two random halves are multiplied by one random probe, and
+is estimated from the batch at hand: the curvatures of its two random halves, n/2 samples each, are multiplied by one
+probe v of independent signs, and
 
     s ~ ||(H_1 - H_2) v||^2 / (4 P)
 
@@ -13,26 +14,26 @@ Reference: damping paper, 4 and 7.1, as corrected in docs/errata.md.
 
 from __future__ import annotations
 
-import inspect
+import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import torch
 
-from spectra import _arrays
-from spectra.nn._data import batch_size, mapped
-from spectra.nn._losses import _outputs_and_targets
-from spectra.optim._checks import in_range
-from spectra.optim._products import filled, flat, gradients, split
+from spectra.nn._data import batch_size as size_of
+from spectra.optim._batch_loss import CURVATURES, BatchLoss
+from spectra.optim._checks import assign, count, in_range, number, numpy_generator, one_of, require_key, saved_with
+from spectra.optim._noise import noise, pair, split
+from spectra.results import ConvergenceWarning
 from spectra.rmt._shrinkage import RULES, optimal_damping
 
 FLOOR_MODES = ("add", "max")
+METHODS = ("split", "pair")
+MOMENTS = ("shrinkage", "ledoit-wolf")  # rules that ask for the mean and mean square of the eigenvalues
 
 
 class AutoDamping:
-    """Sets the damping of any optimiser from the variance of the mini-batch Hessian.
+    """Sets the damping of any optimiser from the variance of the mini-batch curvature.
 
     Parameters
     ----------
@@ -55,17 +56,27 @@ class AutoDamping:
     compensate_lr : bool
         Multiply learning rates by ``1 + damping`` within the optimiser's steps, as in the published runs: a damped
         step is a shrunk one. Schedulers see the learning rate without it.
+    curvature : {"hessian", "ggn"}
+        Whose noise: that of the Gauss-Newton matrix is smaller by a factor of 4 to 500.
+    method : {"split", "pair"}
+        Two halves of the batch, or the batch and the one before, whole: twice the price, and the loss of a batch is
+        never taken apart.
+    chunks : int
+        With "split", cut the batch in so many parts, each split with a probe of its own: the probe is most of the
+        spread, so at equal cost more chunks tell more.
+    batch_size : int, optional
+        The batch size that s is about; default: that of the batches given to `step`.
     model : Module, optional
         Put in evaluation mode for the estimate, so that batch norm and dropout add no noise of their own; and needed
         where the loss is a function of a model. Default: the optimiser's, if it knows one.
     per_group : bool
-        A damping of its own for each parameter group.
+        A damping of its own for each parameter group, from its share of the same product.
     rng : int, Generator or None
 
     Attributes
     ----------
     history : list of dict
-        One entry an estimate: `step`, `variance` s and `damping`, by group.
+        One entry an estimate: `step`, `variance` s and `damping`, by group where asked for, and `batch_size`.
     damping : float or list
         Now in force.
 
@@ -74,10 +85,16 @@ class AutoDamping:
     ValueError
         If a parameter group has no such key, or an option is out of range.
 
+    Warns
+    -----
+    ConvergenceWarning
+        If an estimate is not finite; the damping stays as it was.
+
     Notes
     -----
-    An estimate costs 3 to 4.5 gradients of the batch. Its relative spread is a third, in the running mean a sixth. An
-    estimate that is not finite leaves the damping as it was.
+    An estimate costs 2.5 to 4 gradients of the batch, twice that for "pair" and for the rules "shrinkage" and
+    "ledoit-wolf". Its relative spread is a third, in the running mean a sixth. The controller is saved and restored
+    with the optimiser, in its `state_dict`.
 
     Examples
     --------
@@ -95,29 +112,49 @@ class AutoDamping:
     """
 
     def __init__(self, optimizer, key="damping", *, rule="variance", floor=None, floor_mode="add", ema=0.7, every=10,
-                 bounds=None, compensate_lr=False, model=None, per_group=False, rng=None):
-        _require_key(optimizer, key)
-        if rule not in RULES:
-            raise ValueError(f"rule must be one of {sorted(RULES)}, found {rule!r}")
-        if floor_mode not in FLOOR_MODES:
-            raise ValueError(f"floor_mode must be one of {FLOOR_MODES}, found {floor_mode!r}")
+                 bounds=None, compensate_lr=False, curvature="hessian", method="split", chunks=1, batch_size=None,
+                 model=None, per_group=False, rng=None):
+        require_key(optimizer, key)
+        for name, value, known in (("rule", rule, RULES), ("floor_mode", floor_mode, FLOOR_MODES),
+                                   ("curvature", curvature, CURVATURES), ("method", method, METHODS)):
+            one_of(value, name, known)
         in_range(ema, "ema", 0.0, 1.0, open_above=True)
-        if int(every) != every or every < 1:
-            raise ValueError(f"every must be a number of steps, at least 1, found {every!r}")
-        if floor is not None and not floor >= 0:
-            raise ValueError(f"floor must not be negative, found {floor!r}")
-        self.optimizer, self.key, self.rule = optimizer, key, rule
-        self.floor_mode, self.ema, self.every, self.per_group = floor_mode, float(ema), int(every), per_group
+        for name, value in (("every", every), ("chunks", chunks), ("batch_size", batch_size)):
+            if value is not None:
+                count(value, name)
+        if floor is not None:
+            number(floor, "floor", least=0.0)
         self.bounds = (0.0, float("inf")) if bounds is None else tuple(map(float, bounds))
-        self.compensate_lr, self.model = compensate_lr, getattr(optimizer, "model", model) if model is None else model
-        starts = [float(group[key]) for group in optimizer.param_groups]
-        default = starts if rule == "variance" else [0.0] * len(starts)
-        self.floors = default if floor is None else [float(floor)] * len(starts)
-        self.generator, self.seed = _arrays.generator(rng)
+        if not 0 <= self.bounds[0] <= self.bounds[1]:
+            raise ValueError(f"bounds must be two numbers, 0 <= lo <= hi, found {bounds!r}")
+        self.optimizer, self.key, self.rule, self.floor, self.floor_mode = optimizer, key, rule, floor, floor_mode
+        self.ema, self.every, self.per_group, self.compensate_lr = float(ema), int(every), per_group, compensate_lr
+        self.curvature, self.method, self.chunks, self.batch_size = curvature, method, int(chunks), batch_size
+        self.model = getattr(optimizer, "model", None) if model is None else model
+        self.generator, self.seed = numpy_generator(rng)
+        self.floors: list[float] = []
         self.history: list[dict[str, Any]] = []
-        self._steps = 0
-        if compensate_lr:
-            _Compensation(key).watch(optimizer)
+        self._steps, self._before, self._begun = 0, None, False
+        self._moments: list | None = None  # running means, since rules take ratios of them
+        self._meet_groups()
+        self._attach()
+
+    def _attach(self):
+        saved_with(self.optimizer, self)
+        if self.compensate_lr:
+            _Compensation(self.key).watch(self.optimizer)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy: its optimiser is a copy, too, which has lost its hooks."""
+        self.__dict__.update(state)
+        self._attach()
+
+    def _meet_groups(self):
+        """Floors for parameter groups that are new."""
+        require_key(self.optimizer, self.key)
+        for group in self.optimizer.param_groups[len(self.floors):]:
+            default = float(group[self.key]) if self.rule == "variance" else 0.0
+            self.floors.append(default if self.floor is None else float(self.floor))
 
     @property
     def damping(self):
@@ -135,158 +172,75 @@ class AutoDamping:
         batch
             Anything of tensors whose first dimension is that of samples.
         """
-        due = self._steps % self.every == 0
+        ahead = self._steps % self.every
         self._steps += 1
-        if due:
-            self.observe(*self._moments(_loss_of_batch(loss_fn, self.model), batch))
+        if ahead == 0 and (self.method == "split" or self._before is not None):
+            found = self._estimate(BatchLoss(loss_fn, self.model), batch)
+            self.observe(*found, batch_size=self.batch_size or size_of(batch))
+        if self.method == "pair":
+            self._before = batch if (ahead + 1) % self.every == 0 else None
 
-    def observe(self, variance, mean=None, mean_square=None) -> None:
-        """Take an estimate of s, with the moments of the Hessian that the rule needs; lists, where by group."""
-        groups = self.optimizer.param_groups
-        asked = [self._asked(i, *[_of_group(x, i) for x in (variance, mean, mean_square)]) for i in range(len(groups))]
-        for group, target in zip(groups, asked, strict=True):
+    def observe(self, variance, mean=None, mean_square=None, *, batch_size=None) -> None:
+        """Take an estimate of s, with the moments of the curvature that the rule needs; lists, where by group."""
+        self._meet_groups()
+        if not np.all(np.isfinite(variance)):
+            warnings.warn(f"the variance of the curvature at step {self._steps} is {variance}; the damping stays at "
+                          f"{self.damping}", ConvergenceWarning, stacklevel=3)
+        elif mean is not None:
+            self._moments = [_blend(self.ema, old, new)
+                             for old, new in zip(self._moments or (None, None), (mean, mean_square), strict=True)]
+        kept = self.ema if self._begun else 0.0
+        for i, group in enumerate(self.optimizer.param_groups):
+            target = np.minimum(self._asked(i, _of_group(variance, i)), self.bounds[1])
             if np.isfinite(target):
-                kept = self.ema if self.history else 0.0
-                group[self.key] = float(np.clip(kept * float(group[self.key]) + (1 - kept) * target, *self.bounds))
-        self.history.append({"step": self._steps, "variance": variance, "damping": self.damping})
+                new = kept * float(group[self.key]) + (1 - kept) * target
+                assign(group, self.key, float(np.clip(new, *self.bounds)))
+                self._begun = True
+        self.history.append({"step": self._steps, "variance": variance, "damping": self.damping,
+                             "batch_size": batch_size})
 
-    def _asked(self, i, variance, mean, mean_square) -> float:
+    def _asked(self, i, variance) -> float:
         if not np.isfinite(variance):
             return np.nan
+        mean, mean_square = (None, None) if self._moments is None else (_of_group(x, i) for x in self._moments)
         if mean_square is not None:
-            mean_square = max(mean_square, mean**2)
+            mean_square = max(mean_square, mean**2)  # single estimates may contradict each other
         rule = optimal_damping(variance, rule=self.rule, mean=mean, mean_square=mean_square)
         return self.floors[i] + rule if self.floor_mode == "add" else max(self.floors[i], rule)
 
-    def _moments(self, loss, batch):
-        """s, and the mean and mean square of the Hessian's eigenvalues; by group where asked for."""
+    def _estimate(self, loss, batch) -> tuple:
+        """s, and the mean and mean square of the curvature's eigenvalues where the rule needs them; lists, if by group.
+        """
         groups = [[w for w in group["params"] if w.requires_grad] for group in self.optimizer.param_groups]
         params = [w for group in groups for w in group]
-        with _still(self.model), torch.enable_grad():
-            products = [_hessian_product(loss(half), params, v) for half, v in self._halves(batch, params)]
-        if not all(torch.isfinite(product).all() for product in products):
-            return [np.nan] * len(groups) if self.per_group else np.nan, None, None
-        (one, other), v = products, self._probe
-        sizes = [sum(w.numel() for w in group) for group in groups]
-        pieces = [x.double().split(sizes) for x in (one - other, (one + other) / 2, v)]
-        difference, mean_product, probe = pieces
-        noise = np.array([float(d.square().sum()) for d in difference]) / 4
-        first = np.array([float(h @ z) for h, z in zip(mean_product, probe, strict=True)])
-        second = np.array([float(h.square().sum()) for h in mean_product]) - noise
-        if self.per_group:
-            return [(x / sizes).tolist() for x in (noise, first, second)]
-        return [float(x.sum() / sum(sizes)) for x in (noise, first, second)]
+        with loss.still(params):
+            compared = (split(loss, batch, self.chunks, self.generator) if self.method == "split"
+                        else pair(loss, self._before, batch))
+            found = noise(compared, params, curvature=self.curvature, moments=self.rule in MOMENTS,
+                          generator=self.generator)
+        cuts = np.cumsum([len(group) for group in groups])[:-1]
+        sizes = np.array([sum(w.numel() for w in group) for group in groups])
 
-    def _halves(self, batch, params):
-        n = batch_size(batch)
-        if n < 2:
-            raise ValueError(f"a batch of {n} sample has no halves to compare; call step with two samples or more")
-        order = torch.from_numpy(self.generator.permutation(n))
-        size = sum(w.numel() for w in params)
-        like = torch.empty(0, dtype=params[0].dtype, device=params[0].device)
-        self._probe = _arrays.signs(self.generator, size, 1, like, _arrays.dtype_of(like))[:, 0]
-        for own in order[: n // 2 * 2].chunk(2):
-            yield mapped(lambda x, own=own: x[own.to(x.device)] if x.dim() and len(x) == n else x, batch), self._probe
+        def mean(shares):
+            by_group = np.array([piece.sum() for piece in np.split(shares, cuts)])
+            return (by_group / sizes).tolist() if self.per_group else float(by_group.sum() / sizes.sum())
+
+        per_sample, *moments = found
+        size = self.batch_size or size_of(batch)
+        return mean(per_sample / size), *(None if x is None else mean(x) for x in moments)
 
     def state_dict(self) -> dict[str, Any]:
         """What is needed to go on to the same numbers, beside the optimiser's own state."""
-        return {"floors": self.floors, "history": list(self.history), "steps": self._steps,
-                "generator": self.generator.bit_generator.state, "damping": self.damping}
+        return {"floors": list(self.floors), "history": [dict(entry) for entry in self.history], "steps": self._steps,
+                "begun": self._begun, "moments": self._moments, "generator": self.generator.bit_generator.state,
+                "damping": [float(group[self.key]) for group in self.optimizer.param_groups]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.floors, self.history, self._steps = list(state["floors"]), list(state["history"]), state["steps"]
+        self.floors, self.history = list(state["floors"]), [dict(entry) for entry in state["history"]]
+        self._steps, self._begun, self._moments = state["steps"], state["begun"], state["moments"]
         self.generator.bit_generator.state = state["generator"]
-        found = state["damping"]
-        for i, group in enumerate(self.optimizer.param_groups):
-            group[self.key] = _of_group(found, i)
-
-
-class LevenbergMarquardt:
-    """Sets the damping of any optimiser by how well a quadratic model predicted its last step: the usual baseline.
-
-    ``rho = (L(w + d) - L(w)) / (g'd + d'Hd/2)`` on the batch; the damping is multiplied by `decay` where rho is above
-    3/4 and divided by it where rho is below 1/4.
-
-    Parameters
-    ----------
-    optimizer, key, every, bounds, model
-        As `AutoDamping`.
-    decay : float
-        omega, for each of the `every` steps.
-
-    Raises
-    ------
-    ValueError
-        As `AutoDamping`.
-
-    Notes
-    -----
-    Each look costs two losses, a gradient and a Hessian product, and a copy of the weights. Martens and Grosse (2015),
-    6.5. The damping is part of no loss, so it is not in the quadratic model (the damping paper's code adds it).
-
-    Examples
-    --------
-    >>> import torch, spectra
-    >>> w = torch.nn.Parameter(torch.ones(1))
-    >>> optimizer = spectra.optim.LanczosOPT([w], lr=1.0, damping=1.0, k=1)
-    >>> damping = spectra.optim.LevenbergMarquardt(optimizer, every=1)
-    >>> _ = optimizer.step(lambda: (w**2).sum())
-    >>> damping.step(lambda batch: (w**2).sum(), None)                     # a quadratic is predicted exactly
-    >>> optimizer.param_groups[0]["damping"]
-    0.95
-    """
-
-    def __init__(self, optimizer, key="damping", *, decay=0.95, every=5, bounds=(1e-8, 1e8), model=None):
-        _require_key(optimizer, key)
-        in_range(decay, "decay", 0.0, 1.0)
-        self.optimizer, self.key, self.decay, self.every, self.bounds = optimizer, key, decay, int(every), bounds
-        self.model = getattr(optimizer, "model", None) if model is None else model
-        self.history: list[dict[str, Any]] = []
-        self._steps = 0
-        self._before: list[torch.Tensor] | None = None
-        optimizer.register_step_pre_hook(self._remember)
-
-    @property
-    def damping(self) -> float:
-        return float(self.optimizer.param_groups[0][self.key])
-
-    def step(self, loss_fn: Callable, batch) -> None:
-        """Look at the optimiser's last step on a batch, every so many calls; call it after the optimiser's step."""
-        self._steps += 1
-        if self._steps % self.every or self._before is None:
-            return
-        params, before = self._params(), self._before
-        loss = _loss_of_batch(loss_fn, self.model)
-        move = [w.detach() - old for w, old in zip(params, before, strict=True)]
-        with _still(self.model), torch.enable_grad():
-            after = loss(batch).detach().item()
-            with _weights(params, before):
-                value = loss(batch)
-                g = gradients(value, params, create_graph=True)
-                curved = _derivative(g, params, flat(move))
-        slope = float(flat([x.detach() for x in g]) @ flat(move))
-        predicted = slope + 0.5 * float(curved @ flat(move))
-        ratio = (after - value.detach().item()) / predicted if predicted else float("nan")
-        if np.isfinite(ratio):
-            factor = self.decay**self.every if ratio > 0.75 else self.decay**-self.every if ratio < 0.25 else 1.0
-            for group in self.optimizer.param_groups:
-                group[self.key] = float(np.clip(float(group[self.key]) * factor, *self.bounds))
-        self.history.append({"step": self._steps, "ratio": ratio, "damping": self.damping})
-
-    def _params(self):
-        return [w for group in self.optimizer.param_groups for w in group["params"] if w.requires_grad]
-
-    def _remember(self, optimizer, args, kwargs):
-        due = (self._steps + 1) % self.every == 0
-        self._before = [w.detach().clone() for w in self._params()] if due else None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"history": list(self.history), "steps": self._steps, "damping": self.damping}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.history, self._steps = list(state["history"]), state["steps"]
-        for group in self.optimizer.param_groups:
-            group[self.key] = state["damping"]
+        for group, damping in zip(self.optimizer.param_groups, state["damping"], strict=True):
+            assign(group, self.key, damping)
 
 
 class _Compensation:
@@ -294,13 +248,15 @@ class _Compensation:
 
     def __init__(self, key):
         self.key = key
-        self.rates = []
+        self.rates: list | None = None  # what they were, within a step
 
     def watch(self, optimizer):
         optimizer.register_step_pre_hook(self.before)
         optimizer.register_step_post_hook(self.after)
 
     def before(self, optimizer, args, kwargs):
+        if self.rates is not None:  # the last step did not come to its end
+            self.after(optimizer, args, kwargs)
         self.rates = [group["lr"] for group in optimizer.param_groups]
         for group in optimizer.param_groups:
             group["lr"] = group["lr"] * (1 + float(group[self.key]))
@@ -308,79 +264,13 @@ class _Compensation:
     def after(self, optimizer, args, kwargs):
         for group, lr in zip(optimizer.param_groups, self.rates, strict=True):
             group["lr"] = lr
+        self.rates = None
 
 
-def _require_key(optimizer, key):
-    for group in optimizer.param_groups:
-        if key not in group:
-            raise ValueError(f"the parameter groups of {type(optimizer).__name__} have no {key!r}; they have "
-                             f"{sorted(set(group) - {'params'})}")
+def _blend(kept, old, new):
+    """Running mean of a number, or of a list of them."""
+    return new if old is None else (kept * np.asarray(old) + (1 - kept) * np.asarray(new)).tolist()
 
 
 def _of_group(x, i):
     return x[i] if isinstance(x, (list, tuple)) else x
-
-
-def _loss_of_batch(loss_fn, model) -> Callable:
-    """`loss_fn` as a function of a batch alone."""
-    if _positional(loss_fn) == 1:
-        return loss_fn
-    if model is None:
-        raise ValueError("loss_fn takes a model or outputs beside the batch, and no model is known; give model= to the "
-                         "controller, or a function of the batch alone")
-    if isinstance(loss_fn, torch.nn.Module) or getattr(loss_fn, "__module__", "") == "torch.nn.functional":
-        return lambda batch: loss_fn(*_outputs_and_targets(model, batch))
-    return lambda batch: loss_fn(model, batch)
-
-
-def _positional(f) -> int:
-    f = f.forward if isinstance(f, torch.nn.Module) else f
-    try:
-        parameters = inspect.signature(f).parameters.values()
-    except (TypeError, ValueError):
-        return 2
-    return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
-
-
-def _hessian_product(loss, params, v) -> torch.Tensor:
-    return _derivative(gradients(loss, params, create_graph=True), params, v)
-
-
-def _derivative(g, params, v) -> torch.Tensor:
-    """Derivative of <g, v> by the parameters."""
-    curved = [(x, piece) for x, piece in zip(g, split(v, params), strict=True) if x.requires_grad]
-    if not curved:
-        return torch.zeros_like(v)
-    found = torch.autograd.grad([x for x, _ in curved], params, [piece for _, piece in curved], allow_unused=True)
-    return flat(filled(found, params)).detach()
-
-
-@contextmanager
-def _still(model):
-    """The model in evaluation mode, and each of its layers back in its own afterwards."""
-    if model is None:
-        yield
-        return
-    modes = [(layer, layer.training) for layer in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for layer, training in modes:
-            layer.training = training
-
-
-@contextmanager
-def _weights(params, values):
-    own = [w.detach().clone() for w in params]
-    _assign(params, values)
-    try:
-        yield
-    finally:
-        _assign(params, own)
-
-
-@torch.no_grad()
-def _assign(params, values):
-    for w, value in zip(params, values, strict=True):
-        w.copy_(value)

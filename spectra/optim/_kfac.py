@@ -166,7 +166,7 @@ class KFAC(Optimizer):
         output = _logits(output)
         self._samples += len(output)
         calls, self._seen = self._seen, []
-        if not calls or not output.requires_grad:
+        if not calls or not output.requires_grad or not torch.isfinite(output).all():  # nothing to draw labels from
             return
         found = {}
         self._passes.append((len(output), found))

@@ -19,10 +19,23 @@ from torch.optim.optimizer import Optimizer
 
 from spectra import _arrays
 from spectra.krylov._lanczos import LanczosRun
-from spectra.optim._checks import number, require_dense_real
-from spectra.optim._products import LossGGN, LossHessian, split
+from spectra.optim._checks import count, number, numpy_generator, one_of, require_dense_real, require_finite, trainable
+from spectra.optim._products import (
+    GradientGraph,
+    LossCurvature,
+    OutputGraph,
+    flat,
+    gradients,
+    split,
+    twice_differentiable,
+)
 
-CURVATURES, MODES, STARTS = ("hessian", "ggn"), ("divide", "scale"), ("gradient", "random")
+CURVATURES, STARTS = ("hessian", "ggn"), ("gradient", "random")
+
+# The three meanings of eta: in the damping paper's (9), in the thesis's text, and in the published code.
+WEIGHTS = {"divide": lambda size, delta, eta: 1 / (eta * (size + delta)),
+           "scale": lambda size, delta, eta: 1 / (eta * size + delta),
+           "add": lambda size, delta, eta: 1 / (size + delta + eta)}
 
 
 class LanczosOPT(Optimizer):
@@ -37,8 +50,9 @@ class LanczosOPT(Optimizer):
         Lanczos steps.
     sharp_scale : float
         eta: how much shorter steps are within the Krylov space.
-    mode : {"divide", "scale"}
-        ``1 / (eta (|l| + delta))``, the damping paper's (9), or ``1 / (eta |l| + delta)``, the thesis's.
+    mode : {"divide", "scale", "add"}
+        ``1 / (eta (|l| + delta))``, the damping paper's (9); ``1 / (eta |l| + delta)``, the thesis's; or
+        ``1 / (|l| + delta + eta)``, that of the published code, for which an eta of 0 leaves steps as they are.
     curvature : {"hessian", "ggn"}
         The Hessian with its eigenvalues made positive, or the Gauss-Newton matrix (LancGN).
     start : {"gradient", "random"}
@@ -46,6 +60,7 @@ class LanczosOPT(Optimizer):
         random.
     every : int
         Steps for which a Krylov basis is kept.
+    maximize : bool
     rng : int, Generator or None
         Draws random starts.
 
@@ -57,13 +72,13 @@ class LanczosOPT(Optimizer):
     Raises
     ------
     ValueError
-        If an option is out of range, or the closure calls backward().
+        If an option is out of range, the closure calls backward(), or a gradient is not finite (naming its parameter).
 
     Notes
     -----
     A step costs k products, 2 to 3 gradients each, and with a kept basis one gradient. Memory: k vectors of all
-    parameters and the graph of the loss. Published settings: logistic regression lr .01, k 50; LancGN on VGG-16 k 20,
-    damping ten times lr.
+    parameters and the graph of the loss. Published settings: logistic regression lr .01, k 50; the thesis's LancGN
+    (4.3.1) on VGG-16 ``curvature="ggn", k=20, start="random"``, damping ten times lr.
 
     Examples
     --------
@@ -78,20 +93,18 @@ class LanczosOPT(Optimizer):
     """
 
     def __init__(self, params, lr=0.01, damping=0.1, *, k=50, sharp_scale=1.0, mode="divide", curvature="hessian",
-                 start="gradient", every=1, rng=None):
-        for name, value, known in (("mode", mode, MODES), ("curvature", curvature, CURVATURES),
+                 start="gradient", every=1, maximize=False, rng=None):
+        for name, value, known in (("mode", mode, WEIGHTS), ("curvature", curvature, CURVATURES),
                                    ("start", start, STARTS)):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {known}, found {value!r}")
+            one_of(value, name, known)
         for name, value in (("k", k), ("every", every)):
-            if int(value) != value or value < 1:
-                raise ValueError(f"{name} must be a positive integer, found {value!r}")
-        if not sharp_scale > 0:
+            count(value, name)
+        if not (sharp_scale > 0 or (mode == "add" and sharp_scale == 0)):
             raise ValueError(f"sharp_scale must be positive, found {sharp_scale!r}; 1 leaves steps as they are")
-        super().__init__(params, {"lr": lr, "damping": damping})
+        super().__init__(params, {"lr": lr, "damping": damping, "maximize": maximize})
         self.options = {"k": int(k), "sharp_scale": float(sharp_scale), "mode": mode, "curvature": curvature,
                         "start": start, "every": int(every)}
-        self.generator, self.seed = _arrays.generator(rng)
+        self.generator, self.seed = numpy_generator(rng)
         self.steps = 0
         self.ritz_values = self._vectors = None
 
@@ -101,6 +114,7 @@ class LanczosOPT(Optimizer):
         group = self.param_groups[-1]
         try:
             number(group["lr"], "lr", least=0.0)
+            number(group["damping"], "damping")
             if not float(group["damping"]) > 0:
                 raise ValueError(f"damping must be positive, found {group['damping']!r}: the step outside of the "
                                  "Krylov space is divided by it")
@@ -115,25 +129,34 @@ class LanczosOPT(Optimizer):
         ``curvature="ggn"`` it returns the loss and the outputs that it is a function of."""
         if closure is None:
             raise ValueError("LanczosOPT needs a closure that returns the loss with its graph")
-        params = [w for group in self.param_groups for w in group["params"] if w.requires_grad]
-        with torch.enable_grad():
-            loss, operator = self._curvature(closure(), params)
-        g = operator.gradient
-        if self._vectors is None or self.steps % self.options["every"] == 0 or len(self._vectors) != len(g):
-            self._decompose(operator, g)
+        params = trainable(self)
+        with twice_differentiable(params):
+            loss, outputs = self._evaluated(closure())
+            slopes = gradients(loss, params)
+            require_dense_real(params, "LanczosOPT", slopes)
+            require_finite({self._name(w): g for w, g in zip(params, slopes, strict=True)}, "LanczosOPT")
+            g = flat(slopes)
+            if self._vectors is None or self.steps % self.options["every"] == 0 or len(self._vectors) != len(g):
+                graph = GradientGraph(loss, params) if outputs is None else OutputGraph(loss, params, outputs)
+                self._decompose(LossCurvature(graph), g)
         with torch.no_grad():
             self._move(params, g)
         self.steps += 1
         return loss.detach()
 
-    def _curvature(self, found, params):
+    def _evaluated(self, found):
+        """The loss, and for the Gauss-Newton matrix the outputs that it is split at."""
         if self.options["curvature"] == "hessian":
-            loss = found[0] if isinstance(found, tuple) else found
-            return loss, LossHessian(loss, params)
+            return (found[0] if isinstance(found, tuple) else found), None
         if not (isinstance(found, tuple) and len(found) == 2):
             raise ValueError('for curvature="ggn" the closure returns (loss, outputs), the outputs that the loss is a '
                              f"function of; found {type(found).__name__}")
-        return found[0], LossGGN(found[0], params, found[1])
+        return found[0], [found[1]]
+
+    def _name(self, w) -> str:
+        place = next((i, j) for i, group in enumerate(self.param_groups)
+                     for j, own in enumerate(group["params"]) if own is w)
+        return f"parameter {place[1]} of group {place[0]}, shape {tuple(w.shape)}"
 
     def _decompose(self, operator, g):
         size = len(g)
@@ -141,40 +164,40 @@ class LanczosOPT(Optimizer):
         start = _arrays.gaussians(self.generator, size, 1, operator.like, operator.dtype) if random else g[:, None]
         run = LanczosRun(operator, start, check=False)
         run.advance(min(self.options["k"], size))
-        values, coefficients, basis = _ritz(run)
-        self.ritz_values = values
+        self.ritz_values, coefficients, basis = _ritz(run)
         self._vectors = basis @ torch.from_numpy(coefficients).to(basis)
 
     def _move(self, params, g):
         inside = self._vectors.T @ g
-        values = torch.from_numpy(abs(self.ritz_values)).to(g)
+        sizes = torch.from_numpy(abs(self.ritz_values)).to(g)
         outside = g - self._vectors @ inside
-        moves = {}
+        weigh, eta = WEIGHTS[self.options["mode"]], self.options["sharp_scale"]
+        moves = {}  # by damping, tensor by tensor
         for group in self.param_groups:
-            damping, eta = float(group["damping"]), self.options["sharp_scale"]
+            damping, lr = float(group["damping"]), float(group["lr"])
             if damping not in moves:
-                if self.options["mode"] == "divide":
-                    weights = 1 / (eta * (values + damping))
-                else:
-                    weights = 1 / (eta * values + damping)
-                moves[damping] = split(self._vectors @ (weights * inside) + outside / damping, params)
-        place = {id(w): i for i, w in enumerate(params)}
-        for group in self.param_groups:
+                found = self._vectors @ (weigh(sizes, damping, eta) * inside) + outside / damping
+                moves[damping] = {id(w): move for w, move in zip(params, split(found, params), strict=True)}
             for w in group["params"]:
-                if id(w) in place:
-                    w.sub_(moves[float(group["damping"])][place[id(w)]], alpha=float(group["lr"]))
+                if id(w) in moves[damping]:
+                    w.sub_(moves[damping][id(w)], alpha=-lr if group["maximize"] else lr)
 
     def state_dict(self):
         """As any optimiser's, with the basis in use and the state of the random source."""
-        own = {"steps": self.steps, "ritz_values": self.ritz_values, "vectors": self._vectors,
+        ritz = None if self.ritz_values is None else self.ritz_values.tolist()
+        own = {"steps": self.steps, "ritz_values": ritz, "vectors": self._vectors,
                "generator": self.generator.bit_generator.state}
         return super().state_dict() | {"lanczos": own}
 
     def load_state_dict(self, state_dict) -> None:
         """Continue where another optimiser of the same parameters stood."""
+        if "lanczos" not in state_dict:
+            raise ValueError("this is not the state of a LanczosOPT: it has no 'lanczos'")
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "lanczos"})
-        own = state_dict["lanczos"]
-        self.steps, self.ritz_values, self._vectors = own["steps"], own["ritz_values"], own["vectors"]
+        own, like = state_dict["lanczos"], self.param_groups[0]["params"][0]
+        self.steps = own["steps"]
+        self.ritz_values = None if own["ritz_values"] is None else np.array(own["ritz_values"])
+        self._vectors = None if own["vectors"] is None else own["vectors"].to(like.device)
         self.generator.bit_generator.state = own["generator"]
 
     def __getstate__(self):

@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
 from spectra import _arrays
 from spectra.krylov._lanczos import LanczosRun
 from spectra.krylov._quadrature import gauss
-from spectra.optim._products import LossHessian
+from spectra.optim._checks import assign, count, numpy_generator, one_of, require_key, saved_with, trainable
+from spectra.optim._products import GradientGraph, LossCurvature, twice_differentiable
 
 
 class SpectralSGDM:
@@ -32,6 +32,7 @@ class SpectralSGDM:
     optimizer : torch.optim.SGD
         Or any whose groups have "lr" and "momentum".
     rule : {"polyak", "nesterov", "thesis"}
+        "nesterov" makes the momentum of torch's SGD Nesterov's.
     every : int
         Calls of `step` from one spectrum to the next.
     steps : int
@@ -52,7 +53,8 @@ class SpectralSGDM:
 
     Notes
     -----
-    A spectrum costs `steps` products, about 3 gradients each. Thesis 4.3.2, with m = 20 every 20 epochs.
+    A spectrum costs `steps` products, about 3 gradients each. Thesis 4.3.2, with m = 20 every 20 epochs. Saved and
+    restored with the optimiser.
 
     Examples
     --------
@@ -66,19 +68,20 @@ class SpectralSGDM:
     """
 
     def __init__(self, optimizer, *, rule="polyak", every=1, steps=20, spike=0.5, rng=None):
-        if rule not in RULES:
-            raise ValueError(f"rule must be one of {sorted(RULES)}, found {rule!r}")
+        one_of(rule, "rule", RULES)
         for name, value in (("every", every), ("steps", steps)):
-            if int(value) != value or value < 1:
-                raise ValueError(f"{name} must be a positive integer, found {value!r}")
-        for group in optimizer.param_groups:
-            if "momentum" not in group:
-                raise ValueError(f"the parameter groups of {type(optimizer).__name__} have no momentum; use "
-                                 "torch.optim.SGD")
+            count(value, name)
+        require_key(optimizer, "momentum")
         self.optimizer, self.rule, self.every, self.steps, self.spike = optimizer, rule, every, steps, spike
-        self.generator, self.seed = _arrays.generator(rng)
+        self.generator, self.seed = numpy_generator(rng)
         self.history: list[dict[str, float]] = []
         self._calls = 0
+        saved_with(optimizer, self)
+
+    def __setstate__(self, state) -> None:
+        """A copy: its optimiser is a copy, too, which has lost its hooks."""
+        self.__dict__.update(state)
+        saved_with(self.optimizer, self)
 
     def step(self, closure: Callable) -> None:
         """Look at the spectrum, every so many calls; `closure` returns the loss with its graph, without backward()."""
@@ -86,27 +89,30 @@ class SpectralSGDM:
         self._calls += 1
         if not due:
             return
-        params = [w for group in self.optimizer.param_groups for w in group["params"] if w.requires_grad]
-        with torch.enable_grad():
-            operator = LossHessian(closure(), params)
-        start = _arrays.gaussians(self.generator, operator.shape[0], 1, operator.like, operator.dtype)
-        run = LanczosRun(operator, start, check=False)
-        run.advance(min(self.steps, operator.shape[0]))
+        params = trainable(self.optimizer)
+        with twice_differentiable(params):
+            operator = LossCurvature(GradientGraph(closure(), params))
+            start = _arrays.gaussians(self.generator, operator.shape[0], 1, operator.like, operator.dtype)
+            run = LanczosRun(operator, start, check=False)
+            run.advance(min(self.steps, operator.shape[0]))
         nodes, weights = gauss(run.alpha, run.beta[:, :-1])
         smallest, largest = extremes(nodes[0], weights[0], self.spike)
         if not smallest > 0:  # the loss is linear: nothing to learn from its curvature
             return
         lr, momentum = RULES[self.rule](smallest, largest)
         for group in self.optimizer.param_groups:
-            group["lr"], group["momentum"] = lr, momentum
+            assign(group, "lr", lr)
+            assign(group, "momentum", momentum)
+            if self.rule == "nesterov" and "nesterov" in group:
+                group["nesterov"] = True
         self.history.append({"step": self._calls, "largest": largest, "smallest": smallest, "lr": lr,
                              "momentum": momentum})
 
     def state_dict(self):
-        return {"calls": self._calls, "history": list(self.history), "generator": self.generator.bit_generator.state}
+        return {"calls": self._calls, "history": [dict(entry) for entry in self.history], "generator": self.generator.bit_generator.state}
 
     def load_state_dict(self, state):
-        self._calls, self.history = state["calls"], list(state["history"])
+        self._calls, self.history = state["calls"], [dict(entry) for entry in state["history"]]
         self.generator.bit_generator.state = state["generator"]
 
 
