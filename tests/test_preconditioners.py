@@ -187,6 +187,20 @@ def test_a_tolerance_on_the_trace_chooses_the_rank():
     assert tight.residual.sum() <= 1e-3 * np.trace(A)
 
 
+def test_a_known_noise_tells_when_the_pivots_alone_answer():
+    """0 <= log det P - log det A <= sum log(D / noise): no product is needed for that much."""
+    A = bounded(kernel(300, noise=1e-2, lengthscale=1.0), 1e-2)
+    truth, ranks = np.linalg.slogdet(A.A)[1], []
+    for accuracy in (0.3, 0.05):
+        P = PivotedCholesky(A, accuracy=accuracy)
+        ranks.append(P.rank)
+        assert -1e-9 <= P.logdet - truth <= np.sum(np.log(P.residual / 1e-2)) <= accuracy * abs(P.logdet)
+    assert ranks[0] < ranks[1] < 300
+    asked = {"method": "stochastic", "rng": 0}
+    assert quiet_logdet(A, rtol=0.5, **asked).rank < quiet_logdet(A, rtol=1e-3, **asked).rank
+    assert quiet_logdet(A.A, rtol=0.1, **asked).rank == 150  # nobody knows what is left
+
+
 def test_no_eigenvalue_of_its_own_matrix_lies_below_the_bound():
     A = bounded(kernel(60, noise=1e-6), 1e-6)
     for rank in (0, 5, 20, 50):

@@ -124,8 +124,8 @@ def _from_eigenvalues(A, f) -> float:
 
 
 def products_to_form(A: LinearOperator) -> int:
-    """Products that the matrix of A takes: none where its entries are stored."""
-    return 0 if isinstance(A, (Dense, Sparse)) else A.shape[0]
+    """Products that the matrix of A takes: none where its columns are known."""
+    return 0 if A.columns(np.arange(1)) is not None else A.shape[0]
 
 
 def affordable(A: LinearOperator, f: Callable, products: int, memory: int) -> bool:
@@ -140,6 +140,8 @@ def affordable(A: LinearOperator, f: Callable, products: int, memory: int) -> bo
         return f is np.log and (sparse_cost(A.host, memory) or np.inf) <= limit
     if isinstance(A, Dense):
         return n * factor <= _CHOLESKY_PER_PRODUCT * products
+    if products_to_form(A) == 0:
+        return fits and n * factor <= _CHOLESKY_PER_PRODUCT * products
     return fits and n <= products
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from spectra import _arrays
-from spectra.estimators._budget import Budget, budget
+from spectra.estimators._budget import Budget, budget, reached
 from spectra.estimators._exact import not_definite
 from spectra.estimators._preconditioners import NAMED, knows_its_columns, measured_rounding, unit_diagonal
 from spectra.estimators._problem import Problem, interval
@@ -20,7 +21,8 @@ from spectra.krylov._chebyshev import OutsideSupport
 from spectra.krylov._lanczos import LanczosRun
 from spectra.krylov._quadrature import gauss
 from spectra.operators import LinearOperator
-from spectra.results import Estimate, NotFinite
+from spectra.operators._adapters import Sparse
+from spectra.results import ConvergenceWarning, Estimate, NotFinite
 
 
 def logdet(A, *, method: str = "auto", matvecs: int | None = None, probes: int | None = None,
@@ -90,9 +92,32 @@ def logdet(A, *, method: str = "auto", matvecs: int | None = None, probes: int |
     (3.0, 'exact')
     """
     op, allowed = admitted(A, "logdet", method, budget(matvecs, probes, steps, rtol), check)
-    method, rng = chosen(op, np.log, method, allowed, memory), _seeded(rng)
+    rng = _seeded(rng)
+    quick = method == "auto" and _quick_look(op, preconditioner, support, allowed, rng, memory)
+    if quick and reached(quick) <= rtol:
+        return quick
+    allowed = allowed.less(quick.matvecs, "took a quick look") if quick else allowed
+    method = chosen(op, np.log, method, allowed, memory)
     if method == "exact":
         return estimate_sum(Problem(op, rng, None, memory), np.log, method, allowed, 0.0, progress, "logdet")
+    return _stochastic(op, preconditioner, support, method, allowed, rng, memory, progress)
+
+
+_LARGE = 2_000_000  # entries from which it costs more to weigh an exact answer than to try for a loose tolerance
+_LOOK_MATVECS = 64
+
+
+def _quick_look(op, preconditioner, support, allowed: Budget, rng, memory) -> Estimate | None:
+    """For a tolerance on a large sparse matrix, what a few products give: mostly all that is needed."""
+    if allowed.rtol is None or not isinstance(op, Sparse) or op.host.nnz < _LARGE or allowed.matvecs <= _LOOK_MATVECS:
+        return None
+    few = replace(allowed, matvecs=_LOOK_MATVECS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return _stochastic(op, preconditioner, support, "stochastic", few, rng, memory, False)
+
+
+def _stochastic(op, preconditioner, support, method, allowed: Budget, rng, memory, progress) -> Estimate:
     left, allowed = _preconditioned(op, preconditioner, support, method, allowed, rng, memory)
     if allowed.nominal >= _WORTH_MEASURING:
         allowed = allowed.less(measured_rounding(left.op), "measured rounding")
@@ -174,7 +199,7 @@ def _preconditioned(op, preconditioner, support, method, allowed: Budget, rng, m
 
 
 def _built(name, op, allowed, rng, memory):
-    return NAMED[name](op, allowed.nominal, int(memory or _arrays.MEMORY), rng)
+    return NAMED[name](op, allowed, int(memory or _arrays.MEMORY), rng)
 
 
 def _bounded(op, support):

@@ -45,9 +45,12 @@ class PivotedCholesky:
     A : operator, Hermitian positive definite of order n
         It must know `diagonal()` and `columns(indices)`: matrices and kernel operators do.
     rank : int, optional
-        Most pivots to take; default: enough for `rtol`, or 100 where that is not given either.
+        Most pivots to take; default: enough for `rtol` or `accuracy`, or 100 where neither is given.
     rtol : float, optional
         Stop when what is left of the trace is no more than this share of it.
+    accuracy : float, optional
+        Stop when ``log det P`` is known to be ``log det A`` to this relative accuracy, as it is where A has a positive
+        `lower_bound` a: ``0 <= log det P - log det A <= sum_i log(D_i / a)``.
 
     Attributes
     ----------
@@ -87,7 +90,8 @@ class PivotedCholesky:
     name = "pivoted-cholesky"
     matvecs = 0
 
-    def __init__(self, A, rank: int | None = None, *, rtol: float | None = None):
+    def __init__(self, A, rank: int | None = None, *, rtol: float | None = None,
+                 accuracy: float | None = None):
         self.operator = op = aslinearoperator(A)
         diagonal = op.diagonal()
         if diagonal is None or op.columns(np.arange(1)) is None:
@@ -98,10 +102,20 @@ class PivotedCholesky:
         if not np.all(entries > 0):
             raise ValueError(f"PivotedCholesky needs a positive diagonal, found {entries.min():.4g}; "
                              "a positive definite matrix has one")
-        rank, goal = _limits(op.shape[0], rank, rtol)
+        rank, share = _limits(op.shape[0], rank, {"rtol": rtol, "accuracy": accuracy})
+        floor, trace = op.lower_bound or 0.0, entries.sum()
+
+        def enough(left, logdet):
+            """Of the residual diagonal, and log det L11."""
+            if left.sum() <= share * trace:
+                return True
+            rest = np.log(left[left > 0])
+            return bool(accuracy and floor > 0 and
+                        np.sum(rest) - len(rest) * np.log(floor) <= accuracy * abs(logdet + np.sum(rest)))
+
         self.scale = float(entries.max())
         self._floor = op.shape[0] * _arrays.eps(op.dtype) * self.scale
-        rows, self.pivots, entries = _factorise(op, entries, rank, goal, self._floor)
+        rows, self.pivots, entries = _factorise(op, entries, rank, enough, self._floor)
         self._keep(rows, entries)
 
     @property
@@ -196,21 +210,22 @@ class _Congruence(LinearOperator):
 # The factorisation
 
 
-def _limits(n: int, rank, rtol) -> tuple[int, float]:
+def _limits(n: int, rank, goals: dict) -> tuple[int, float]:
     if rank is not None and (int(rank) != rank or rank < 0):
         raise ValueError(f"rank must be an integer, 0 or more, found {rank!r}")
-    if rtol is not None and not 0 < rtol < 1:
-        raise ValueError(f"rtol must lie between 0 and 1, found {rtol!r}; 1e-3 leaves a thousandth of the trace")
+    for name, goal in goals.items():
+        if goal is not None and not 0 < goal < 1:
+            raise ValueError(f"{name} must lie between 0 and 1, found {goal!r}; 1e-3 leaves a thousandth")
     if rank is None:
-        rank = 100 if rtol is None else n
-    return min(int(rank), n), rtol or 0.0
+        rank = n if any(goals.values()) else 100
+    return min(int(rank), n), goals["rtol"] or 0.0
 
 
-def _factorise(op, left, rank, goal, floor):
+def _factorise(op, left, rank, enough, floor):
     """L^H (a row a pivot), the pivots, and the residual diagonal; the pivots' is 0."""
-    n, trace, k, pivots = len(left), left.sum(), 0, np.zeros(0, dtype=int)
+    n, k, logdet, pivots = len(left), 0, 0.0, np.zeros(0, dtype=int)
     rows = _arrays.empty((rank, n), op.like, op.dtype)
-    while k < rank and left.max() > floor and left.sum() > goal * trace:
+    while k < rank and left.max() > floor and not enough(left, logdet):
         size = min(_BLOCK, rank - k, n - k)
         candidates = np.argsort(-left, kind="stable")[:size]
         known = take(rows[:k, :], candidates)
@@ -225,6 +240,7 @@ def _factorise(op, left, rank, goal, floor):
         rows[k : k + m, :] = _arrays.adjoint(new)
         left = left - wide(_arrays.namespace(new).sum(abs(new) ** 2, axis=1))
         pivots, k = np.concatenate([pivots, taken]), k + m
+        logdet += 2 * np.sum(np.log(np.diag(factor).real))
         left[pivots] = 0.0
     return rows[:k, :], pivots, left
 

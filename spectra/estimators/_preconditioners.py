@@ -18,6 +18,7 @@ import numpy as np
 from scipy import sparse
 
 from spectra import _arrays
+from spectra.estimators._budget import Budget
 from spectra.estimators._nystrom import Nystrom
 from spectra.estimators._pivoted_cholesky import PivotedCholesky
 from spectra.operators import LinearOperator
@@ -84,23 +85,25 @@ def unit_diagonal(A: LinearOperator) -> Jacobi | None:
 # By name, for a budget
 
 
-def _pivoted_cholesky(A: LinearOperator, products: int, memory: int, rng) -> PivotedCholesky:
+def _pivoted_cholesky(A: LinearOperator, allowed: Budget, memory: int, rng) -> PivotedCholesky:
     """As many pivots as there are products, if their vectors fit half the memory, and no more than half of all.
 
     A pivot costs a column, 1 / n of a product; what is exact grows with every one, and half of it is left to estimate.
+    A tolerance ends it earlier where the pivots alone answer.
     """
     room = int(memory // (4 * A.shape[0] * A.dtype.itemsize))
-    return PivotedCholesky(A, max(min(products, A.shape[0] // 2, room), 1))
+    rank = max(min(allowed.nominal, A.shape[0] // 2, room), 1)
+    return PivotedCholesky(A, rank, accuracy=allowed.rtol and allowed.rtol / 2)
 
 
-def _nystrom(A: LinearOperator, products: int, memory: int, rng) -> Nystrom:
+def _nystrom(A: LinearOperator, allowed: Budget, memory: int, rng) -> Nystrom:
     """A third of the products; its random vectors are not those of the probes."""
     room = int(memory // (6 * A.shape[0] * A.dtype.itemsize))
     rng = np.random.default_rng([rng, 1]) if isinstance(rng, int) else rng
-    return Nystrom(A, max(min(products // 3, A.shape[0], room), 1), rng=rng)
+    return Nystrom(A, max(min(allowed.nominal // 3, A.shape[0], room), 1), rng=rng)
 
 
-def _jacobi(A: LinearOperator, products: int, memory: int, rng) -> Jacobi:
+def _jacobi(A: LinearOperator, allowed: Budget, memory: int, rng) -> Jacobi:
     diagonal = A.diagonal()
     if diagonal is None:
         raise ValueError(f"the preconditioner 'jacobi' needs the diagonal, which {type(A).__name__} does not know; "
@@ -109,7 +112,7 @@ def _jacobi(A: LinearOperator, products: int, memory: int, rng) -> Jacobi:
 
 
 NAMED = {"jacobi": _jacobi, "pivoted-cholesky": _pivoted_cholesky, "nystrom": _nystrom}
-"""Name -> function (A, products, memory, rng) -> preconditioner."""
+"""Name -> function (A, budget, memory, rng) -> preconditioner."""
 
 
 def knows_its_columns(A: LinearOperator) -> bool:

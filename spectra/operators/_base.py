@@ -184,17 +184,21 @@ class LinearOperator:
     # Conversion
 
     def todense(self):
-        """The matrix itself, in the operator's array library; n products where the entries are not stored."""
+        """The matrix itself, in the operator's array library; n products where the columns are not known."""
         xp = _arrays.namespace(self.like)
         n = self.shape[1]
         block = max(int(_arrays.MEMORY // (16 * max(n, 1) * self.dtype.itemsize)), 1)
         parts = []
         for start in range(0, n, block):
-            unit = np.eye(n, min(block, n - start), -start)
-            parts.append(self._product(_arrays.from_host(unit, self.like, self.dtype)))
-            if not xp.all(xp.isfinite(parts[-1])):
+            stop = min(start + block, n)
+            known = self.columns(np.arange(start, stop))
+            if known is None:
+                unit = np.eye(n, stop - start, -start)
+                known = self._product(_arrays.from_host(unit, self.like, self.dtype))
+            parts.append(known)
+            if not xp.all(xp.isfinite(known)):
                 raise ValueError(f"a product of {type(self).__name__} returned NaN or Inf, in columns {start + 1} to "
-                                 f"{start + unit.shape[1]} of its matrix; expected finite numbers")
+                                 f"{stop} of its matrix; expected finite numbers")
         return xp.concat(parts, axis=1)
 
     def to_scipy(self):
