@@ -202,3 +202,25 @@ def test_intervals_of_the_preconditioned_estimate_hold(noise, lengthscale):
         truth = np.linalg.slogdet(A)[1]
         held += low - 1e-9 * abs(truth) <= truth <= high + 1e-9 * abs(truth)
     assert held >= 36
+
+
+class TestAQuickLook:
+    """A loose tolerance on a large sparse matrix takes a few products, and no weighing of exact methods."""
+
+    @pytest.fixture
+    def large(self, monkeypatch):
+        monkeypatch.setattr("spectra.estimators._logdet._LARGE", 0)
+
+    def test_is_enough_for_a_benign_matrix(self, large):
+        line = sp.diags_array([-1.0, 2.5, -1.0], offsets=[-1, 0, 1], shape=(60, 60))
+        A = sp.kronsum(line, line, format="csr")
+        estimate = spectra.logdet(A, rtol=1e-2, rng=0)
+        assert estimate.method == "block-slq" and estimate.matvecs <= 64
+        low, high = estimate.interval()
+        assert low <= spectra.logdet(A, method="exact").value <= high and high - low <= 2e-2 * abs(estimate.value)
+
+    def test_counts_towards_the_answer_when_it_is_not(self, large):
+        A = sp.csr_array(sp.diags_array(np.geomspace(1e-8, 1, 400)))
+        estimate = spectra.logdet(A, rtol=1e-6, rng=0)
+        assert estimate.method == "exact" and 0 < estimate.matvecs <= 64
+        assert estimate.value == pytest.approx(np.log(np.geomspace(1e-8, 1, 400)).sum(), rel=1e-12)

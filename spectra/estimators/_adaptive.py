@@ -21,9 +21,12 @@ from spectra.results import Estimate, SpectralDensity, joined
 Quadrature = type[LanczosQuadrature] | type[BlockQuadrature]
 
 PILOT = 5  # probes that are taken deep: enough for a standard error, few enough to go far
+_LEAST_PILOT = 3  # for a tolerance, which may be loose: on a large matrix three probes give more digits than are asked
 _FIRST_DEPTH = 8
+_BRACKETED_DEPTH = 5  # with a known end of the spectrum, where the bracket is a bound at any depth
 _GROWTH = 1.5
 _TYPICAL = 4  # a bias bracket may be so many times wider than half a standard error: it is wider than the bias
+_WITH_MANY = 2.2  # standard errors in half a 95 % interval from a dozen probes
 _LEAST_DEPTH = 3  # two halvings need three steps to differ
 
 
@@ -50,8 +53,9 @@ def adaptive(problem: Problem, kind: Quadrature, f: Callable, budget: int, rtol:
     `offset` is a known part of the answer that the tolerance refers to as well.
     """
     spent = problem.A.matvecs
-    goal = _Goal(f, budget + spent, rtol, offset)
-    k = min(PILOT, max(budget // _LEAST_DEPTH, 1), problem.room(kind.vectors(_FIRST_DEPTH)))
+    goal = _Goal(f, budget + spent, rtol, offset, _FIRST_DEPTH if problem.end is None else _BRACKETED_DEPTH)
+    pilot = PILOT if rtol is None else _LEAST_PILOT
+    k = min(pilot, max(budget // _LEAST_DEPTH, 1), problem.room(kind.vectors(_FIRST_DEPTH)))
     run = kind(problem, k, budget // k)
     deepest = _deepest(problem, kind, k, budget)
     while True:
@@ -66,7 +70,7 @@ def _deepen(problem, run, k, deepest, goal, advance) -> None:
     """Take the first probes deeper, by one stage at least."""
     while not run.exact and run.steps < deepest:
         before = problem.A.matvecs
-        target = min(max(int(run.steps * _GROWTH), _FIRST_DEPTH), deepest, run.steps + (goal.limit - before) // k)
+        target = min(max(int(run.steps * _GROWTH), goal.depth), deepest, run.steps + (goal.limit - before) // k)
         if target <= run.steps:
             return
         run.advance(target - run.steps)
@@ -114,14 +118,14 @@ def _more(density: SpectralDensity | None, extra: SpectralDensity) -> SpectralDe
 class _Goal:
     """When is the quadrature deep enough, and how many more probes are worth their products?"""
 
-    def __init__(self, f, limit: int, rtol: float | None, offset: float):
-        self.f, self.limit, self.rtol, self.offset = f, limit, rtol, offset
+    def __init__(self, f, limit: int, rtol: float | None, offset: float, depth: int):
+        self.f, self.limit, self.rtol, self.offset, self.depth = f, limit, rtol, offset, depth
 
     def tolerance(self, estimate: Estimate) -> float:
         return self.rtol * abs(estimate.value + self.offset)
 
     def deep_enough(self, run, k: int, spent: int) -> bool:
-        if run.steps < _FIRST_DEPTH:
+        if run.steps < self.depth:
             return False
         estimate = run.density(controls=False).sum(self.f)
         width = bias_width(estimate)
@@ -143,10 +147,11 @@ class _Goal:
             return affordable
         estimate = density.sum(self.f)
         statistical = self.tolerance(estimate) - bias_width(estimate)
+        if statistical <= 0.1 * self.tolerance(estimate):
+            statistical = 0.5 * self.tolerance(estimate)  # bias dominates: more probes will not help, but some must do
         half = estimate.half_width()
         if half <= statistical or affordable < 1:
             return 0
-        if statistical <= 0.1 * self.tolerance(estimate):
-            statistical = 0.5 * self.tolerance(estimate)  # bias dominates: more probes will not help, but some must do
+        half = min(half, _WITH_MANY * estimate.stderr)  # more probes also narrow the factor that few of them pay
         factor = min((half / statistical) ** 2 if np.isfinite(half) else 8.0, 16.0)
-        return min(int(np.ceil(density.probes * (1.1 * factor - 1))), affordable) if half > statistical else 0
+        return min(max(int(np.ceil(density.probes * (1.1 * factor - 1))), 1), affordable)

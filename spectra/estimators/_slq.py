@@ -35,8 +35,8 @@ class LanczosQuadrature:
 
     def __init__(self, problem: Problem, k: int, steps: int):
         self.problem = problem
-        V = problem.probes(k)
-        self.run = LanczosRun(problem.A, V, reorthogonalize=k <= problem.room(steps + 6), check=False)
+        small = k <= problem.room(4 * (steps + 6))  # beside a large basis one more step costs less than orthogonality
+        self.run = LanczosRun(problem.A, problem.probes(k), reorthogonalize=small, check=False)
 
     @staticmethod
     def vectors(steps: int) -> float:

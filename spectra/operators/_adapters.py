@@ -383,11 +383,15 @@ def _largest(entries: np.ndarray) -> float:
 
 def _scaled_norm(xp, A) -> float:
     """Frobenius norm, safe against overflow of the squares."""
+    if isinstance(A, np.ndarray) and A.dtype == np.float64:
+        norm = float(np.linalg.norm(A))  # its square lost nothing if it is far from underflow and overflow
+        if 1e-100 < norm < 1e100:
+            return norm
     largest = float(xp.max(xp.abs(A))) if 0 not in A.shape else 0.0
     if not largest:
         return 0.0
     if 1e-100 < largest < 1e100 and A.dtype in (xp.float64, xp.complex128):
-        return float(np.linalg.norm(A)) if isinstance(A, np.ndarray) else float(xp.sqrt(xp.sum(xp.abs(A) ** 2)))
+        return float(xp.sqrt(xp.sum(xp.abs(A) ** 2)))
     entries = np.abs(_arrays.to_host(A)).astype(np.float64)
     return float(largest * np.sqrt(np.sum((entries / largest) ** 2)))
 
