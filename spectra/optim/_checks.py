@@ -57,10 +57,19 @@ def require_finite(grads: dict[str, torch.Tensor], optimizer: str) -> None:
 
 
 def numpy_generator(rng):
-    """A NumPy generator from what users hand in as `rng`: an int, a generator of NumPy or torch, or None; and a seed."""
+    """A NumPy generator, and its seed, from an int, a generator of NumPy or torch, or None."""
     if isinstance(rng, torch.Generator):
         rng = int(torch.randint(2**31, (1,), generator=rng, device=rng.device))
     return _arrays.generator(rng)
+
+
+def torch_generator(rng) -> torch.Generator:
+    """The same for torch, on the host."""
+    if isinstance(rng, torch.Generator):
+        return rng
+    generator = torch.Generator()
+    generator.manual_seed(int(_arrays.generator(rng)[0].integers(2**62)) if not isinstance(rng, int) else rng)
+    return generator
 
 
 def assign(group: dict[str, Any], key: str, value: float) -> None:

@@ -2,9 +2,9 @@
 
     w <- w - lr (momentum buffer of (F + damping)^-1 g)
 
-F is estimated layer by layer from what flows through the layers anyway (see `_kronecker`): inputs in the forward pass,
-gradients in a backward pass of labels that the model itself draws (the true Fisher) or in the loss's own (the empirical
-one).
+F is estimated layer by layer (see `_kronecker`) from what flows through the layers anyway (see `_fisher`): inputs in
+the forward pass, gradients in a backward pass of labels that the model itself draws (the true Fisher) or in the loss's
+own (the empirical one).
 
 References: Martens and Grosse, ICML 2015, arXiv 1503.05671; damping paper, 7.1.
 """
@@ -15,11 +15,19 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 from torch.optim.optimizer import Optimizer
 
-from spectra.optim._checks import in_range, number, require_dense_real
-from spectra.optim._kronecker import Diagonal, blocks, combined, safe_eigh
+from spectra.optim._checks import (
+    count,
+    in_range,
+    number,
+    one_of,
+    require_dense_real,
+    require_finite,
+    torch_generator,
+)
+from spectra.optim._fisher import DRAWS, Watch
+from spectra.optim._kronecker import Diagonal, blocks, safe_eigh
 
 FISHERS = ("mc", "empirical")
 FORMS = ("additive", "pi")
@@ -54,19 +62,20 @@ class KFAC(Optimizer):
     per_layer : bool
         A parameter group for every layer, each with a damping of its own.
     maximize : bool
-    rng : int, torch.Generator or None
+    rng : int, Generator or None
         Draws the labels.
 
     Attributes
     ----------
     blocks : list
-        One for each layer, with `kind`: "kronecker" or "diagonal". Grouped convolutions, and parameters that belong to
-        no layer known here, are diagonal.
+        One for each layer, with `kind`: "kronecker" or "diagonal". Diagonal are norm layers, grouped convolutions,
+        layers of which a part is frozen, and parameters that belong to no layer known here.
 
     Raises
     ------
     ValueError
         If an option is out of range or a parameter complex.
+        A gradient that is not finite is refused by the name of its parameter, and nothing is changed.
     RuntimeError
         If a step is taken before the model was run in training mode.
 
@@ -76,7 +85,8 @@ class KFAC(Optimizer):
     that, whenever the number of factors seen has doubled) and d k (d + k) every step. No factor, however degenerate,
     stops it: eigenvalues are clipped at 0, failed decompositions repeated in float64 and with jitter, and the last good
     one is kept. Watches the layers themselves: a layer whose weight is used in another way, as in torch's
-    MultiheadAttention, is diagonal.
+    MultiheadAttention, is diagonal; of a tied weight only the use by its first layer is seen. The loss is taken to be a
+    mean over targets.
 
     Examples
     --------
@@ -100,31 +110,32 @@ class KFAC(Optimizer):
             raise TypeError(f"KFAC watches the layers of a model, so it needs a torch Module, found "
                             f"{type(model).__name__}")
         for name, value, known in (("fisher", fisher, FISHERS), ("damping_form", damping_form, FORMS),
-                                   ("likelihood", likelihood, tuple(DRAWS))):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {known}, found {value!r}")
+                                   ("likelihood", likelihood, DRAWS)):
+            one_of(value, name, known)
         in_range(stat_decay, "stat_decay", 0.0, 1.0, open_above=True)
         for name, value in (("factor_every", factor_every), ("inverse_every", inverse_every)):
-            if int(value) != value or value < 1:
-                raise ValueError(f"{name} must be a number of steps, at least 1, found {value!r}")
+            count(value, name)
         if kl_clip is not None and not kl_clip > 0:
             raise ValueError(f"kl_clip must be positive, found {kl_clip!r}; leave it out for no clip")
-        self.blocks = blocks(model)
+        self.model, self.blocks = model, blocks(model)
         params = [w for block in self.blocks for w in block.params]
         require_dense_real(params, "KFAC")
         groups = [{"params": block.params} for block in self.blocks] if per_layer else [{"params": params}]
         super().__init__(groups, {"lr": lr, "damping": damping, "momentum": momentum, "weight_decay": weight_decay,
                                   "maximize": maximize})
-        self.model = model
         self.options = {"stat_decay": stat_decay, "fisher": fisher, "likelihood": likelihood,
                         "damping_form": damping_form, "factor_every": factor_every, "inverse_every": inverse_every,
                         "kl_clip": kl_clip}
         self.steps = 0
-        self.generator = rng if isinstance(rng, torch.Generator) else torch.Generator()
-        if not isinstance(rng, torch.Generator):
-            self.generator.manual_seed(torch.seed() if rng is None else int(rng))
-        self._forget()
+        self.generator = torch_generator(rng)
         self._watch()
+
+    def _watch(self):
+        self.watch = Watch(self.model, self.blocks, self._due, fisher=self.options["fisher"],
+                           likelihood=self.options["likelihood"], generator=self.generator)
+
+    def _due(self) -> bool:
+        return self.model.training and torch.is_grad_enabled() and self.steps % self.options["factor_every"] == 0
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; those that the model did not have get diagonal blocks."""
@@ -140,53 +151,6 @@ class KFAC(Optimizer):
             raise
         self.blocks += [Diagonal([w]) for w in group["params"] if id(w) not in known]
 
-    # Watching the layers
-
-    def _forget(self):
-        self._seen = []  # (layer, input, output) of this forward pass
-        self._passes = []  # of each forward pass since the last step: samples, and layer -> statistics of its calls
-        self._samples = 0
-
-    def _watch(self):
-        watched = {block.layer for block in self.blocks if block.layer is not None}
-        for layer in watched:
-            layer.register_forward_hook(self._after_layer)
-        self.model.register_forward_hook(self._after_model)
-
-    def _due(self) -> bool:
-        return self.model.training and torch.is_grad_enabled() and self.steps % self.options["factor_every"] == 0
-
-    def _after_layer(self, layer, inputs, output):
-        if self._due() and output.requires_grad:
-            self._seen.append((layer, inputs[0].detach(), output))
-
-    def _after_model(self, model, inputs, output):
-        if not self._due():
-            return
-        output = _logits(output)
-        self._samples += len(output)
-        calls, self._seen = self._seen, []
-        if not calls or not output.requires_grad or not torch.isfinite(output).all():  # nothing to draw labels from
-            return
-        found = {}
-        self._passes.append((len(output), found))
-        if self.options["fisher"] == "empirical":
-            for layer, a, out in calls:
-                out.register_hook(_Collector(self, found, layer, a, len(output)))
-            return
-        loss = DRAWS[self.options["likelihood"]](output, self.generator)
-        grads = torch.autograd.grad(loss, [out for *_, out in calls], retain_graph=True, allow_unused=True)
-        for (layer, a, _), g in zip(calls, grads, strict=True):
-            if g is not None:
-                self._collect(found, layer, a, g)
-
-    @torch.no_grad()
-    def _collect(self, found, layer, a, g):
-        block = next(block for block in self.blocks if block.layer is layer)
-        kind = g.dtype if g.dtype in (torch.float32, torch.float64) else torch.float32
-        a = a.to(kind) if a.is_floating_point() else a
-        found.setdefault(layer, []).append(block.statistics(a, g.to(kind)))
-
     # The step
 
     @torch.no_grad()
@@ -196,6 +160,7 @@ class KFAC(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self._check_gradients()
         if self.steps % self.options["factor_every"] == 0:
             self._update_factors()
         if self._decomposition_due():
@@ -207,34 +172,44 @@ class KFAC(Optimizer):
                 if id(w) in updates:
                     self._move(w, updates[id(w)] * shorter, group)
         self.steps += 1
-        self._forget()
+        self.watch.forget()
         return loss
+
+    def _check_gradients(self):
+        names = {id(w): name for name, w in self.model.named_parameters()}
+        params = [w for group in self.param_groups for w in group["params"] if w.grad is not None]
+        require_dense_real(params, "KFAC")
+        try:
+            require_finite({names.get(id(w), f"parameter {i}"): w.grad for i, w in enumerate(params)}, "KFAC")
+        except ValueError:
+            self.watch.forget()
+            raise
 
     def _update_factors(self):
         for i, block in enumerate(self.blocks):
-            found = [(n, combined(one[block.layer])) for n, one in self._passes if block.layer in one]
+            found = self.watch.found(block.layer)
             if not found and self._never_called(block):
                 self.blocks[i] = block = Diagonal(block.params)
             if block.layer is None:
-                found = [(1, block.from_gradients(max(self._samples, 1)))]
+                found = [(1, block.from_gradients(max(self.watch.samples, 1)))]
             for name in found[0][1] if found else ():
                 new = sum(n * statistics[name] for n, statistics in found) / sum(n for n, _ in found)
-                if torch.isfinite(new).all():
+                if torch.isfinite(new).all():  # squares may overflow where gradients do not
                     self._blend(self.state[block.params[0]], name, new)
 
     def _never_called(self, block) -> bool:
         """Whether the weights are used, by their gradients, and the layer is not, though the model was watched."""
         used = all(w.grad is not None for w in block.params)
-        return block.layer is not None and used and self._samples > 0 and not self.state[block.params[0]]
+        return block.layer is not None and used and self.watch.samples > 0 and not self.state[block.params[0]]
+
+    def _blend(self, state, name, new):
+        old = state.get(name)
+        state[name] = new if old is None else old.lerp_(new.to(old.dtype), 1 - self.options["stat_decay"])
 
     def _decomposition_due(self) -> bool:
         seen, rest = divmod(self.steps, self.options["factor_every"])
         early = rest == 0 and seen & (seen - 1) == 0 and self.steps < self.options["inverse_every"]
         return early or self.steps % self.options["inverse_every"] == 0
-
-    def _blend(self, state, name, new):
-        old = state.get(name)
-        state[name] = new if old is None else old.lerp_(new.to(old.dtype), 1 - self.options["stat_decay"])
 
     def _decompose(self):
         for block in self.blocks:
@@ -245,19 +220,19 @@ class KFAC(Optimizer):
                     state[f"values_{name}"], state[f"basis_{name}"] = safe_eigh(state[name], previous)
 
     def _updates(self) -> dict[int, torch.Tensor]:
+        """(F + damping)^-1 g for every parameter with a gradient, by identity."""
         damping = {id(w): float(group["damping"]) for group in self.param_groups for w in group["params"]}
         updates = {}
         for block in self.blocks:
-            if any(w.grad is None for w in block.params):
+            if all(w.grad is None for w in block.params):
                 continue
-            require_dense_real(block.params, "KFAC")
             state = self.state[block.params[0]]
             if not any(name.startswith(("basis", "diagonal")) for name in state):
                 raise RuntimeError("KFAC has seen no forward pass of its model in training mode since it was made; "
                                    "call model.train(), model(inputs), backward, and then step")
-            form = self.options["damping_form"]
-            new = block.precondition(state, damping[id(block.params[0])], form)
-            updates |= {id(w): v.to(w.dtype) for w, v in zip(block.params, new, strict=True)}
+            grads = [torch.zeros_like(w) if w.grad is None else w.grad for w in block.params]
+            new = block.precondition(grads, state, damping[id(block.params[0])], self.options["damping_form"])
+            updates |= {id(w): v.to(w.dtype) for w, v in zip(block.params, new, strict=True) if w.grad is not None}
         return updates
 
     def _clip(self, updates) -> float:
@@ -285,12 +260,15 @@ class KFAC(Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where another optimiser of the same model stood."""
-        own = {key: value for key, value in state_dict.items() if key not in ("steps", "generator")}
-        super().load_state_dict(own)
+        if "generator" not in state_dict:
+            raise ValueError("this is not the state of a KFAC: it has no 'generator'")
+        super().load_state_dict({key: value for key, value in state_dict.items() if key not in ("steps", "generator")})
         params = [w for group in self.param_groups for w in group["params"]]
         for i, state in state_dict["state"].items():  # factors keep their precision, whatever that of the parameter
             w = params[i]
             self.state[w].update({name: x.detach().clone().to(w.device) for name, x in state.items()})
+        self.blocks = [block if block.may_have(self.state[block.params[0]]) else Diagonal(block.params)
+                       for block in self.blocks]
         self.steps = state_dict["steps"]
         self.generator.set_state(state_dict["generator"])
 
@@ -299,54 +277,10 @@ class KFAC(Optimizer):
         return super().__getstate__() | own | {"generator": self.generator.get_state()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if "blocks" in state:  # a copy, and not `load_state_dict`
-            generator = torch.Generator()
-            generator.set_state(state.pop("generator"))
-            self.__dict__.update(generator=generator)
-            self._forget()
+        copied = "blocks" in state  # and not `load_state_dict`
+        if copied:
+            self.generator = torch.Generator()
+            self.generator.set_state(state.pop("generator"))
         super().__setstate__(state)
-
-
-class _Collector:
-    """Hook on a layer's output that takes the gradient of a mean over samples and makes it one of each sample."""
-
-    def __init__(self, optimizer, found, layer, a, samples):
-        self.optimizer, self.found, self.layer, self.a, self.samples = optimizer, found, layer, a, samples
-
-    def __call__(self, grad):
-        self.optimizer._collect(self.found, self.layer, self.a, grad.detach() * self.samples)
-
-
-def _logits(output):
-    """The tensor in what a model returns."""
-    if isinstance(output, torch.Tensor):
-        return output
-    if hasattr(output, "logits"):
-        return output.logits
-    if isinstance(output, dict) and "logits" in output:
-        return output["logits"]
-    if isinstance(output, (tuple, list)) and isinstance(output[0], torch.Tensor):
-        return output[0]
-    raise TypeError(f"KFAC needs a model whose output is a tensor, or has one as its first element or named logits, "
-                    f"found {type(output).__name__}")
-
-
-def _categorical(output, generator):
-    scores = output if output.dim() == 2 else output.movedim(1, -1).reshape(-1, output.shape[1])
-    chances = torch.softmax(scores.detach().double(), -1).cpu()
-    labels = torch.multinomial(chances, 1, generator=generator)[:, 0].to(scores.device)
-    return F.cross_entropy(scores, labels, reduction="sum")
-
-
-def _bernoulli(output, generator):
-    draws = torch.rand(output.shape, generator=generator).to(output.device)
-    labels = (draws < torch.sigmoid(output.detach())).to(output.dtype)
-    return F.binary_cross_entropy_with_logits(output, labels, reduction="sum")
-
-
-def _gaussian(output, generator):
-    noise = torch.randn(output.shape, generator=generator).to(output)
-    return 0.5 * (output - output.detach() - noise).square().sum()
-
-
-DRAWS = {"categorical": _categorical, "bernoulli": _bernoulli, "gaussian": _gaussian}
+        if copied:
+            self._watch()

@@ -41,15 +41,16 @@ class Kronecker:
         g = g.reshape(-1, g.shape[-1])
         return {"A": a.T @ a / len(a), "G": g.T @ g / len(grads)}
 
-    def matrix(self) -> torch.Tensor:
-        """The gradient as a matrix, outputs by inputs."""
-        weight = self.layer.weight.grad.flatten(1)
-        return weight if self.layer.bias is None else torch.cat([weight, self.layer.bias.grad[:, None]], 1)
+    @staticmethod
+    def may_have(state) -> bool:
+        return "diagonal_0" not in state
 
-    def precondition(self, state, damping: float, form: str) -> list[torch.Tensor]:
+    def precondition(self, grads, state, damping: float, form: str) -> list[torch.Tensor]:
+        """(F + damping)^-1 applied to the gradient as a matrix, outputs by inputs."""
+        matrix = torch.cat([g.flatten(1) if g.dim() > 1 else g[:, None] for g in grads], 1)
         U, V = state["basis_G"], state["basis_A"]
         scale = _damped(state["values_G"][:, None], state["values_A"], damping, form)
-        update = U @ ((U.T @ self.matrix().to(U.dtype) @ V) / scale) @ V.T
+        update = U @ ((U.T @ matrix.to(U.dtype) @ V) / scale) @ V.T
         if self.layer.bias is None:
             return [update.reshape(self.layer.weight.shape)]
         return [update[:, :-1].reshape(self.layer.weight.shape), update[:, -1]]
@@ -74,10 +75,14 @@ class Embedding:
         counts = torch.bincount(inputs.reshape(-1), minlength=self.layer.num_embeddings).to(g.dtype)
         return {"values_A": counts / counts.sum(), "G": g.T @ g / len(grads)}
 
-    def precondition(self, state, damping, form):
+    @staticmethod
+    def may_have(state) -> bool:
+        return "diagonal_0" not in state
+
+    def precondition(self, grads, state, damping, form):
         U = state["basis_G"]
         scale = _damped(state["values_A"][:, None], state["values_G"], damping, form)
-        return [((self.layer.weight.grad.to(U.dtype) @ U) / scale) @ U.T]
+        return [((grads[0].to(U.dtype) @ U) / scale) @ U.T]
 
 
 class Norm:
@@ -106,8 +111,12 @@ class Norm:
         found = {"diagonal_0": mean_square(grads * normalised)}
         return found if self.layer.bias is None else found | {"diagonal_1": mean_square(grads)}
 
-    def precondition(self, state, damping, form):
-        return [w.grad / (state[f"diagonal_{i}"] + damping) for i, w in enumerate(self.params)]
+    @staticmethod
+    def may_have(state) -> bool:
+        return True
+
+    def precondition(self, grads, state, damping, form):
+        return _divided(grads, state, damping)
 
 
 class Diagonal:
@@ -122,8 +131,12 @@ class Diagonal:
     def from_gradients(self, samples: int) -> dict[str, torch.Tensor]:
         return {f"diagonal_{i}": samples * w.grad.square() for i, w in enumerate(self.params) if w.grad is not None}
 
-    def precondition(self, state, damping, form):
-        return [w.grad / (state[f"diagonal_{i}"] + damping) for i, w in enumerate(self.params)]
+    @staticmethod
+    def may_have(state) -> bool:
+        return True
+
+    def precondition(self, grads, state, damping, form):
+        return _divided(grads, state, damping)
 
 
 SUMMED = ("G", "diagonal_0", "diagonal_1")  # over the calls of a layer that is used several times; the others are means
@@ -154,12 +167,21 @@ def blocks(model: nn.Module) -> list:
 
 
 def _damped(first, second, damping, form):
-    """Eigenvalues of the damped block: products plus damping, or products of damped factors."""
+    """Eigenvalues of the damped block: products plus damping, or products of damped factors; never 0."""
+    tiny = torch.finfo(first.dtype).tiny
     if form == "additive":
-        return first * second + damping
-    mean_first, mean_second = first.mean().clamp_min(1e-30), second.mean().clamp_min(1e-30)
-    pi, root = (mean_first / mean_second).sqrt(), damping**0.5
-    return (first + pi * root) * (second + root / pi)
+        return (first * second + damping).clamp_min(tiny)
+    pi, root = (first.mean().clamp_min(1e-30) / second.mean().clamp_min(1e-30)).sqrt(), damping**0.5
+    return ((first + pi * root) * (second + root / pi)).clamp_min(tiny)
+
+
+def _divided(grads, state, damping):
+    found = []
+    for i, g in enumerate(grads):
+        diagonal = state.get(f"diagonal_{i}")
+        squares = torch.zeros_like(g) if diagonal is None else diagonal
+        found.append(g / (squares + damping).clamp_min(torch.finfo(squares.dtype).tiny))
+    return found
 
 
 def _rows(layer, inputs):

@@ -109,7 +109,8 @@ class SpectralSGDM:
                              "momentum": momentum})
 
     def state_dict(self):
-        return {"calls": self._calls, "history": [dict(entry) for entry in self.history], "generator": self.generator.bit_generator.state}
+        return {"calls": self._calls, "history": [dict(entry) for entry in self.history],
+                "generator": self.generator.bit_generator.state}
 
     def load_state_dict(self, state):
         self._calls, self.history = state["calls"], [dict(entry) for entry in state["history"]]
