@@ -3,8 +3,8 @@
     H_batch = H + W,   W about a Wigner matrix with entries of variance sigma^2 / b,   b = B / (1 - B / N),
 
 so W has the semicircle of variance ``v = P sigma^2 / b`` for its spectrum, and an eigenvalue l of H becomes l + v / l
-where ``|l| > sqrt(v)`` and drowns otherwise. As the batch grows the largest eigenvalue of H_batch falls like 1/B while
-v / l dominates, like 1/sqrt(B) while it is the edge of the noise, and then stays.
+where ``|l| > sqrt(v)`` and drowns otherwise. As the batch grows the largest eigenvalue of H_batch falls like 1/sqrt(B)
+while it is the edge of the noise, at twice l leaves it, and then its excess v / l falls like 1/B.
 
 References: thesis, chapter 5 (5.2 to 5.8, Theorems 13, 14) and 5.36; true-Hessian paper, Theorem 1.
 """
@@ -158,8 +158,9 @@ def largest_learning_rate(largest: float) -> float:
 
     Notes
     -----
-    With `batch_extremes` it grows as the batch while the noise dominates, as its square root while the edge of the
-    noise is the largest eigenvalue, and then no more. Thesis, 5.7 and Figure 5.1.
+    With `batch_extremes` it grows as the square root of the batch while the edge of the noise is the largest
+    eigenvalue, by at most another factor 2 after that, and then no more: never as the batch itself, whatever the thesis
+    reads into its Theorem 14. Thesis, 5.7 and Figure 5.1.
 
     Examples
     --------
