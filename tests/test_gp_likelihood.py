@@ -9,7 +9,8 @@ import pytest
 from spectra import gp
 from spectra.estimators import Jacobi, Nystrom, PivotedCholesky
 from spectra.gp import _inv_quad
-from spectra.gp._inv_quad import Plan, admitted, one_pass
+from spectra.gp._inv_quad import one_pass
+from spectra.gp._plan import Plan, admitted
 from spectra.operators import LinearOperator
 from spectra.results import ConvergenceWarning
 
@@ -205,6 +206,24 @@ def test_stochastic_gradient_agrees_within_its_error_bars():
         assert 0.5 < np.sqrt((all_pulls**2).mean()) < 1.6  # and the error bars are true
 
 
+@pytest.mark.parametrize("short", [{"memory": 10**5}, {"steps": 4}, {"steps": 1}, {"tol": 0.1}])
+def test_gradients_of_a_solve_that_stopped_early_say_so(short):
+    """The probes' spread knows nothing of what the solves are short of: that is the bracket's to say."""
+    K, _, y = problem(300, "matern52", noise=1e-3)
+    y = y + np.random.default_rng(5).standard_normal(300)  # more noise than K says: the quadratic form dominates
+    exact = gp.log_marginal_likelihood(K, y, gradient=True, method="exact").gradient
+    held, beyond = 0, 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for seed in range(4):
+            found = gp.log_marginal_likelihood(K, y, gradient=True, method="stochastic", rng=seed, **short).gradient
+            for name, slope in exact.items():
+                low, high = found[name].interval(0.99)
+                held += low <= slope.value <= high
+                beyond = max(beyond, abs(found[name].value - slope.value) / found[name].stderr)
+    assert held >= 11 and beyond > 5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_gradients_of_every_kernel_and_parameter(kernel):
@@ -215,6 +234,22 @@ def test_gradients_of_every_kernel_and_parameter(kernel):
     all_pulls = np.array([pulls(K, y, seed, tol=1e-6) for seed in range(16)])
     assert np.all(np.abs(all_pulls) < 5.2)  # Student's t of 15 degrees of freedom
     assert np.sqrt((all_pulls**2).mean()) < 1.8
+
+
+def test_a_perfect_preconditioner_leaves_nothing_to_do():
+    K, dense, y = problem(80, noise=1e-3)
+    inv_quad, logdet = gp.inv_quad_logdet(K, y, method="stochastic", rng=0, preconditioner=PivotedCholesky(K, 80))
+    assert logdet.value == pytest.approx(truth(dense, y)[1], rel=1e-9)
+    assert inv_quad.value == pytest.approx(truth(dense, y)[0], rel=1e-9)
+
+
+@pytest.mark.parametrize("method", ["exact", "stochastic"])
+def test_targets_beyond_all_numbers_are_refused(method):
+    K, dense, y = problem(30)
+    with pytest.raises(ValueError, match="divide y"):
+        gp.log_marginal_likelihood(K, 1e200 * y, method=method, rng=0)
+    large = gp.inv_quad_logdet(K, 1e140 * y, method=method, rng=0).inv_quad.value
+    assert large == pytest.approx(1e280 * truth(dense, y)[0], rel=1e-6)
 
 
 def test_method_names_are_those_of_the_table():
@@ -280,6 +315,16 @@ def test_errors_say_what_to_do():
         gp.inv_quad_logdet(dense.astype(complex), y)
     with pytest.raises(ValueError, match="'none' or None"):
         gp.inv_quad_logdet(K, y, method="stochastic", preconditioner="best")
+    with pytest.raises(TypeError, match="has no solve"):
+        gp.inv_quad_logdet(K, y, method="stochastic", preconditioner=object())
+    with pytest.raises(ValueError, match=r"shape \(5, 5\)"):
+        gp.inv_quad_logdet(K, y, method="stochastic", preconditioner=PivotedCholesky(np.eye(5)))
+    for wrong in ({"probes": None}, {"probes": "many"}, {"steps": 0}, {"tol": "a"}, {"memory": 0}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must"):
+            gp.log_marginal_likelihood(K, y, method="stochastic", **wrong)
+    for wrong in (1j * y, np.array(["a"] * 20), "abc"):
+        with pytest.raises(TypeError, match="y must"):
+            gp.log_marginal_likelihood(K, wrong)
 
 
 @pytest.mark.parametrize("method", ["exact", "stochastic"])

@@ -130,6 +130,7 @@ class PivotedCholesky:
         self._back = np.argsort(self._order)
         self.residual = np.maximum(entries[self._rest], self._floor)
         corner = wide(_arrays.adjoint(take(rows, self.pivots)))
+        self.smallest_pivot = float(np.min(np.diag(corner).real, initial=np.sqrt(self.scale)) ** 2)
         self._inverse = solve_triangular(corner, np.eye(self.rank), lower=True) if self.rank else corner
         self._weights = _arrays.adjoint(take(rows, self._rest)) @ _arrays.from_host(self._inverse, op.like, op.dtype)
         self.logdet = float(2 * np.sum(np.log(np.diag(corner).real)) + np.sum(np.log(self.residual)))
@@ -175,7 +176,7 @@ class _Congruence(LinearOperator):
     def __init__(self, P: PivotedCholesky, A: LinearOperator):
         super().__init__(A.shape, A.dtype)
         self.P, self.A, self.like, self._verified, self.psd = P, A, A.like, A._verified, A.psd
-        n, least = A.shape[0], P.residual.min(initial=P.scale)
+        n, least = A.shape[0], min(P.residual.min(initial=P.scale), P.smallest_pivot)
         self.precision = _arrays.eps(A.dtype) * max(np.sqrt(n) * P.scale / least, 1.0)
         self.rounding: float | None = None
         self._own = P.is_of(A)

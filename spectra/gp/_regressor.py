@@ -22,9 +22,10 @@ from spectra._progress import track
 from spectra.estimators import PivotedCholesky
 from spectra.gp._estimator import RegressorProtocol, table, targets
 from spectra.gp._fitting import OPTIMIZERS, Objective, adam
-from spectra.gp._inv_quad import PROBES, Plan, chosen
+from spectra.gp._inv_quad import chosen
 from spectra.gp._likelihood import log_marginal_likelihood
 from spectra.gp._operator import KernelOperator
+from spectra.gp._plan import PROBES, Plan
 
 _CHUNK = 512  # rows predicted at a time
 

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 
 from spectra import _arrays
-from spectra.gp._inv_quad import PROBES, Plan, admitted, one_pass
+from spectra.gp._inv_quad import one_pass
+from spectra.gp._plan import PROBES, Plan, admitted
 from spectra.operators import LinearOperator
 from spectra.results import Estimate
 

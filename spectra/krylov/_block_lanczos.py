@@ -74,7 +74,11 @@ class BlockLanczosRun:
     @property
     def last_block(self) -> np.ndarray:
         """B_m, which couples the space to its continuation."""
-        return self._scale * self._below[-1]
+        return self.coupling(self.steps)
+
+    def coupling(self, steps: int) -> np.ndarray:
+        """B_j, which couples the space of the first `steps` steps to its continuation."""
+        return self._scale * self._below[steps - 1]
 
     def projection(self, steps: int) -> np.ndarray:
         """T after the first `steps` steps."""
