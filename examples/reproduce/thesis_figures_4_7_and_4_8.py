@@ -1,6 +1,7 @@
 """Thesis, Figures 4.7 and 4.8: spectra of a network of more than a million parameters, and what its diagonal says.
 
     python examples/reproduce/thesis_figures_4_7_and_4_8.py [--network mlp|cnn] [--checkpoint FILE] [--keep FOLDER]
+                                                            [--full] [--json FILE] [--picture FOLDER]
 
 4.7: Hessian and Gauss-Newton matrix by 100 Lanczos steps, beside the diagonal of the Gauss-Newton matrix, exact and by
 one drawn target for each sample. 4.8: the same spectrum from two random vectors.
@@ -9,6 +10,10 @@ The thesis has VGG-16 on CIFAR-100 (15.3 million parameters, 300 epochs). Here i
 million parameters on Fashion-MNIST, trained on all 60,000 images with SGD and momentum 0.9, as the thesis trains, and
 its spectra are those of the loss over 5,000 of them: a miniature, and a lower rank than with all. `--keep` holds the
 Lanczos runs, so that a call that was interrupted goes on from there.
+
+Outliers are counted by what makes them: the gradient averaged over a class, of which there are as many as classes
+(Papyan, arXiv 1901.08244). A Ritz vector counts with more than half of its square in their span. Classes that the
+network has all but learned sink into the bulk, so the count is also taken after one epoch.
 """
 
 import argparse
@@ -47,15 +52,26 @@ def trained(name="mlp", epochs=10, seed=0, checkpoint=None, progress=True):
     return model, split, history
 
 
-def run(model, batches, steps=100, seed=0, keep=None, progress=False):
-    """Both spectra from two vectors of random signs, with residuals of the Ritz values, and seconds a product."""
-    found = {}
-    for kind, operator in KINDS.items():
-        op = operator(model, torch.nn.functional.cross_entropy, batches)
+def run(model, batches, steps=100, seed=0, keep=None, progress=False, kinds=tuple(KINDS)):
+    """Spectra from two vectors of random signs, residuals of the Ritz values, and their overlap with the classes."""
+    found, classes = {}, class_gradients(model, batches)
+    for kind in kinds:
+        op = KINDS[kind](model, torch.nn.functional.cross_entropy, batches)
         path = Path(keep) / f"{kind}.npz" if keep else None
-        lanczos, seconds = _advanced(op, steps, seed, path, progress and kind)
-        found[kind] = _spectrum(lanczos) | {"seconds for a product with two vectors": seconds, "loss": op.loss()}
+        lanczos = _advanced(op, steps, seed, path, progress and kind)
+        found[kind] = _spectrum(lanczos, classes) | {"loss": op.loss()}
     return found
+
+
+def class_gradients(model, batches):
+    """Orthonormal basis (P, C) of the sums over each class of the gradients of its samples."""
+    weights, sums = list(model.parameters()), {}
+    for x, y in batches:
+        losses = torch.nn.functional.cross_entropy(model(x), y, reduction="none")
+        for c in y.unique().tolist():
+            gradient = torch.autograd.grad(losses[y == c].sum(), weights, retain_graph=True)
+            sums[c] = sums.get(c, 0.0) + torch.cat([g.ravel() for g in gradient])
+    return torch.linalg.qr(torch.stack([sums[c] for c in sorted(sums)], 1))[0]
 
 
 def _advanced(op, steps, seed, path, label, every=20):
@@ -65,7 +81,7 @@ def _advanced(op, steps, seed, path, label, every=20):
     else:
         signs = 2.0 * np.random.default_rng(seed).integers(0, 2, (op.shape[0], 2)) - 1
         lanczos = spectra.krylov.LanczosRun(op, torch.from_numpy(signs).to(op.like))
-    begun, made = time.perf_counter(), max(steps - lanczos.steps, 1)
+    begun = time.perf_counter()
     while lanczos.steps < steps:
         lanczos.advance(min(every, steps - lanczos.steps))
         if label:
@@ -73,18 +89,21 @@ def _advanced(op, steps, seed, path, label, every=20):
         if path:
             lanczos.save(path.with_suffix(".part"))
             os.replace(path.with_suffix(".part"), path)
-    return lanczos, (time.perf_counter() - begun) / made
+    return lanczos
 
 
-def _spectrum(lanczos):
-    nodes, weights, residuals = [], [], []
+def _spectrum(lanczos, classes):
+    nodes, weights, residuals, top = [], [], [], 3 * classes.shape[1]
     for alpha, beta in zip(lanczos.alpha, lanczos.beta, strict=True):
         theta, vectors = eigh_tridiagonal(alpha, beta[:-1])
         nodes.append(theta)
         weights.append(vectors[0] ** 2)
         residuals.append(beta[-1] * np.abs(vectors[-1]))
-    n = lanczos.A.shape[0]
-    return {"density": spectra.SpectralDensity(nodes, weights, n, method="slq"), "residuals": np.array(residuals)}
+        if len(nodes) == 1:
+            within = classes.T @ lanczos.basis()[0]
+            overlaps = ((within.double().numpy() @ vectors[:, ::-1][:, :top]) ** 2).sum(0)
+    density = spectra.SpectralDensity(nodes, weights, lanczos.A.shape[0], method="slq")
+    return {"density": density, "residuals": np.array(residuals), "overlaps": overlaps}
 
 
 def ggn_diagonal(model, batches, mc=None, seed=0):
@@ -99,19 +118,28 @@ def ggn_diagonal(model, batches, mc=None, seed=0):
     generator, count = torch.Generator().manual_seed(seed), 0
     total = [torch.zeros_like(w, dtype=torch.float64) for layer in layers for w in (layer.weight, layer.bias)]
     for x, _ in batches:
-        inputs, outputs = [], []
-        hooks = [layer.register_forward_hook(lambda module, into, out, i=inputs, o=outputs: (i.append(into[0]),
-                                                                                          o.append(out))[2:])
-                 for layer in layers]
-        z = model(x)
-        for hook in hooks:
-            hook.remove()
+        z, inputs, outputs = _seen(model, layers, x)
         for r in _factors(torch.softmax(z.detach(), 1), mc, generator):
             for k, g in enumerate(torch.autograd.grad(z, outputs, r, retain_graph=True)):
                 total[2 * k] += g.square().T @ inputs[k].detach().square()
                 total[2 * k + 1] += g.square().sum(0)
         count += len(x)
     return (torch.cat([part.ravel() for part in total]) / count).numpy()
+
+
+def _seen(model, layers, x):
+    """The outputs of the model, and inputs and outputs of its layers."""
+    inputs, outputs = [], []
+
+    def look(module, into, out):
+        inputs.append(into[0])
+        outputs.append(out)
+
+    hooks = [layer.register_forward_hook(look) for layer in layers]
+    z = model(x)
+    for hook in hooks:
+        hook.remove()
+    return z, inputs, outputs
 
 
 def _factors(p, mc, generator):
@@ -127,22 +155,23 @@ def _factors(p, mc, generator):
 
 def compared(found, classes):
     """The numbers of both figures."""
-    return {kind: _one(found[kind]["density"], found[kind]["residuals"], classes, kind) for kind in KINDS}
+    return {kind: _one(one["density"], one["residuals"], one["overlaps"], classes, kind)
+            for kind, one in found.items()}
 
 
-def _one(rho, residuals, classes, kind):
+def _one(rho, residuals, overlaps, classes, kind):
     (a, u), (b, v) = rho.rules
     order = slice(None, None, -1)
     spread = np.sqrt(u @ a**2)
     edge = 1e-3 * a[-1]
     moments = [[float(w @ x**k) for x, w in rho.rules] for k in (1, 2, 3, 4)]
-    apart = outliers(a, residuals[0], classes)
+    apart, top = outliers(a, overlaps), slice(None, -classes - 1, -1)
     return {
         "largest": [float(a[-1]), float(b[-1])], "smallest": [float(a[0]), float(b[0])],
         "top": [a[order][: 2 * classes].tolist(), b[order][: 2 * classes].tolist()],
         "residuals of the top": residuals[0][order][: 2 * classes].tolist(),
-        "outliers": apart, "outliers of the second vector": outliers(b, residuals[1], classes),
-        "relative difference of the outliers": float(np.max(np.abs(a[order] / b[order] - 1)[: apart["count"]])),
+        "outliers": apart, "relative difference of the C largest": float(np.max(np.abs(a[top] / b[top] - 1))),
+        "weights of the C largest times P": [(w[top] * rho.size).tolist() for w in (u, v)],
         "moments": moments,
         "relative difference of the moments": [float(abs(x / y - 1)) for x, y in moments],
         "distance of the distributions over their spread": float(wasserstein((a, u), (b, v)) / spread),
@@ -153,18 +182,16 @@ def _one(rho, residuals, classes, kind):
         "negative mass without the spike": nn.negative_mass(rho, without_nearest=True).value,
         "negative mass beyond 0.001 l1": [float(w[x < -edge].sum()) for x, w in rho.rules],
         "degeneracy": nn.rank_degeneracy(rho, nearest=2 if kind == "hessian" else 1).value,
-        "skewness of the bulk": nn.skewness(rho, -np.inf, apart["below"] * 1.0001).value,
+        "skewness of the bulk": nn.skewness(rho, -np.inf, a[top][-1]).value,
     }
 
 
-def outliers(nodes, residuals, classes):
-    """Ritz values above the widest gap, as a ratio of neighbours, among the 2 C largest; all of them converged."""
-    top = nodes[nodes > 0][::-1][: 2 * classes + 1]
-    ratios = top[:-1] / top[1:]
-    count = 2 + int(np.argmax(ratios[1:]))  # a gap behind the first value alone would say nothing about classes
-    return {"count": count, "ratio": float(ratios[count - 1]), "lowest": float(top[count - 1]),
-            "below": float(top[count]),
-            "largest relative residual": float(np.max(residuals[::-1][:count] / top[:count]))}
+def outliers(nodes, overlaps):
+    """How many of the 3 C largest Ritz vectors lie in the span of the classes, and the gap below the leading ones."""
+    inside = overlaps > 0.5
+    leading = int(np.argmin(inside)) if not inside.all() else len(inside)
+    gap = float(nodes[-leading] / nodes[-leading - 1]) if leading else None
+    return {"count": int(inside.sum()), "leading": leading, "gap below the leading": gap, "overlaps": overlaps.tolist()}
 
 
 def wasserstein(one, other):
@@ -192,59 +219,82 @@ def beside_the_diagonal(rho, diagonals):
 def claims(document):
     """What the thesis says of the figures, and whether it holds here."""
     h, g, size = document["spectra"]["hessian"], document["spectra"]["ggn"], document["size"]
-    apart = abs(h["largest"][0] / h["largest"][1] - 1)
-    similar = h["relative difference of the outliers"] < 0.01 and (
-        h["distance of the distributions over their spread"] < 0.1)
-    both = np.abs(np.array(g["top"][0][: g["outliers"]["count"]]) / h["top"][0][: g["outliers"]["count"]] - 1)
+    apart, classes = abs(h["largest"][0] / h["largest"][1] - 1), document["classes"]
+    both = np.abs(np.array(g["top"][0][:classes]) / h["top"][0][:classes] - 1)
+    heights = np.array(h["weights of the C largest times P"])
     rows = [
-        claim("thesis Figure 4.8", "spectra of two random vectors", "visually the same; l1 6.8885 and 6.8891",
-              f"l1 {h['largest'][0]:.5g} and {h['largest'][1]:.5g}, outliers within "
-              f"{h['relative difference of the outliers']:.1g}",
-              "one random vector is enough for the outliers and the shape", holds="yes" if similar else "in part",
-              size=size, difference=f"{apart:.1g} relative, paper 9e-05"),
+        claim("thesis Figure 4.8", "places of the stems of two random vectors",
+              "visually the same; l1 6.8885 and 6.8891, ln -0.0455 and -0.0456",
+              f"l1 {h['largest'][0]:.5g} and {h['largest'][1]:.5g}, ln {h['smallest'][0]:.3g} and "
+              f"{h['smallest'][1]:.3g}; the {classes} largest within {h['relative difference of the C largest']:.0e}; "
+              f"distribution functions {h['distance of the distributions over their spread']:.3f} spreads apart",
+              "one random vector is enough for outliers, support and bulk", size=size,
+              difference=f"{apart:.0e} relative in l1, paper 9e-05",
+              holds="yes" if h["relative difference of the C largest"] < 0.01
+              and h["distance of the distributions over their spread"] < 0.1 else "in part"),
+        claim("thesis Figure 4.8", "heights of the stems of single eigenvalues", "visually the same",
+              f"over 1/P: {heights.min():.1g} to {heights.max():.2g}; the mean eigenvalue from either vector differs "
+              f"by {100 * h['relative difference of the moments'][0]:.0f} %",
+              "the height of one eigenvalue is a chi-square draw, whatever the dimension", size=size,
+              holds="no" if heights.max() > 10 * heights.min() else "yes"),
         claim("thesis Figure 4.7", "Gauss-Newton against Hessian", "bulk and outliers closely alike",
-              f"the {len(both)} outliers differ by {both.min():.2f} to {both.max():.2f} relative",
-              "the outliers of the Hessian are those of its Gauss-Newton part", size=size,
-              holds="yes" if both.max() < 0.25 else "in part" if both[0] < 0.25 else "no"),
+              f"the {classes} largest differ by {100 * both.max():.1f} % at most", size=size,
+              meaning="the outliers of the Hessian are those of its Gauss-Newton part",
+              holds="yes" if both.max() < 0.25 else "no"),
         claim("thesis Figure 4.7", "negative mass of the Hessian", "37 %, most of it at -0.0003; 0.05 % without",
-              f"{100 * h['negative mass']:.1f} %, {100 * h['negative mass without the spike']:.2f} % without the Ritz "
-              f"value nearest 0, {100 * max(h['negative mass beyond 0.001 l1']):.3f} % below -0.001 l1",
+              f"{100 * h['negative mass']:.0f} %; {100 * h['negative mass without the spike']:.2f} % without the Ritz "
+              f"value nearest 0; the lowest {h['smallest'][0]:.2g}",
               "negative eigenvalues are many and nearly zero", size=size,
-              holds="yes" if h["negative mass without the spike"] < 0.01 < h["negative mass"] else "in part"),
+              holds="yes" if h["negative mass without the spike"] < 0.02 < h["negative mass"] else "in part"),
+        claim(["thesis Figure 4.7", "thesis Figure 4.8"], "outliers, bulk and spike at zero",
+              "one large, a triplet, the rest in the bulk (100 classes)", _counted(document),
+              "an outlier is the mean gradient of a class that is not yet learned", size=size,
+              holds="yes" if g["outliers"]["count"] >= classes / 2 and min(g["share within 0.001 l1 of zero"]) > 0.9
+              else "in part"),
     ]
-    if "diagonal" in document:
-        rows.append(_claim_of_the_diagonal(document["diagonal"], size))
-    return rows
+    return rows + ([_claim_of_the_diagonal(document["diagonal"], size)] if "diagonal" in document else [])
+
+
+def _counted(document):
+    g, early = document["spectra"]["ggn"], document.get("early")
+    after = f"; after one epoch {early['outliers']['count']}, the first {early['outliers']['leading']}" if early else ""
+    return (f"{g['outliers']['count']} of the {3 * document['classes']} largest lie in the span of the "
+            f"{document['classes']} classes, the first {g['outliers']['leading']} of all{after}; "
+            f"{100 * min(g['share within 0.001 l1 of zero']):.1f} % within 0.001 l1 of zero")
 
 
 def _claim_of_the_diagonal(d, size):
     above, top = d["above"], d["largest entry"]["Monte Carlo"]
+    misses, many = top < 0.5 * d["largest eigenvalue"], above["Monte Carlo"][0] > 2 * above["eigenvalues"][0]
     return claim("thesis Figure 4.7", "Monte-Carlo diagonal against the Gauss-Newton spectrum",
-                 "misses the largest outlier, adds many spurious ones, overestimates the bulk",
-                 f"largest entry {top:.3g} for an eigenvalue of {d['largest eigenvalue']:.3g}; above 0.001 l1 "
-                 f"{above['Monte Carlo'][1]} entries (exact diagonal {above['exact'][1]}) for "
-                 f"{above['eigenvalues'][1]:.0f} eigenvalues",
-                 "a diagonal says nothing of outliers; that of a matrix never exceeds its largest eigenvalue",
-                 holds="yes" if top < 0.5 * d["largest eigenvalue"]
-                 and above["Monte Carlo"][1] > 2 * above["eigenvalues"][1] else "in part", size=size)
+                 "misses the largest outlier, adds spurious ones, overestimates the bulk",
+                 f"largest entry {top:.2g} (exact diagonal {d['largest entry']['exact']:.2g}), eigenvalue "
+                 f"{d['largest eigenvalue']:.3g}; above 0.0001, 0.001, 0.01 l1: "
+                 f"{', '.join(f'{k:,}' for k in above['Monte Carlo'][:3])} entries, "
+                 f"{', '.join(f'{k:,.0f}' for k in above['eigenvalues'][:3])} eigenvalues",
+                 "the diagonal has no outliers, and too much just above zero; no entry can exceed l1",
+                 holds="in part" if misses and many else "no", size=size)
 
 
-def report(name, model, split, history, samples, steps, keep, progress=True):
-    """Spectra of one trained network as a JSON document, and what its pictures need."""
-    count = min(samples, len(split.train[0]))
+def report(name, model, split, history, samples, steps, keep, early=None, progress=True):
+    """Spectra of one trained network as a JSON document, and what its pictures need; `early` is it after one epoch."""
+    count, classes = min(samples, len(split.train[0])), split.shape["classes"]
     batches = data.batches(tuple(part[:count] for part in split.train), 500)
     found = run(model, batches, steps, keep=keep, progress=progress)
     document = {"network": name, "parameters": networks.parameters(model), "samples": count, "steps": steps,
-                "size": f"{name}, {networks.parameters(model):,} parameters, {count} images", "history": history[-1],
-                "epochs": len(history), "paper": PAPER, "loss": found["hessian"]["loss"],
-                "seconds": {k: found[k]["seconds for a product with two vectors"] for k in KINDS},
-                "spectra": compared(found, split.shape["classes"])}
+                "size": f"{name}, {networks.parameters(model):,} parameters, {count:,} images", "classes": classes,
+                "history": history[-1], "paper": PAPER, "loss": found["hessian"]["loss"],
+                "spectra": compared(found, classes)}
+    if early is not None:
+        few = run(early, batches[: max(len(batches) * 2 // 5, 1)], min(steps, 50), kinds=("ggn",))
+        document["early"] = compared(few, classes)["ggn"] | {"loss": few["ggn"]["loss"], "steps": min(steps, 50)}
     diagonals = None
     if all(isinstance(m, torch.nn.Linear) for m in model.modules() if list(m.parameters(recurse=False))):
         diagonals = {"exact": ggn_diagonal(model, batches), "Monte Carlo": ggn_diagonal(model, batches, mc=1)}
         document["diagonal"] = beside_the_diagonal(found["ggn"]["density"], diagonals)
     document["claims"] = claims(document)
-    document["rules"] = {kind: [[x.tolist(), w.tolist()] for x, w in found[kind]["density"].rules] for kind in KINDS}
+    document["rules"] = {kind: [[x.tolist(), w.tolist()] for x, w in one["density"].rules]
+                         for kind, one in found.items()}
     return document, found, diagonals
 
 
@@ -295,10 +345,8 @@ def _first(rho, k=0):
 def show(document):
     print(f"{document['size']}: loss {document['loss']:.4f}, test accuracy {document['history']['test_accuracy']:.4f}")
     names = ("largest", "smallest", "negative mass", "negative mass without the spike", "degeneracy",
-             "relative difference of the outliers", "distance of the distributions over their spread")
+             "relative difference of the C largest", "distance of the distributions over their spread")
     print(table(["", *KINDS], [[name, *(str(document["spectra"][kind][name]) for kind in KINDS)] for name in names]))
-    for kind in KINDS:
-        print(kind, "outliers:", document["spectra"][kind]["outliers"])
     for row in document["claims"]:
         print(f"{row['holds']:8} {row['items'][0]}: {row['what']}: {row['ours']} (paper: {row['paper']})")
 
@@ -312,19 +360,20 @@ def main():
     parser.add_argument("--samples", type=int, default=5000)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--full", action="store_true", help="the loss over all 60,000 images")
-    parser.add_argument("--json", help="default: docs/measured/thesis-figures-4-7-and-4-8[-cnn].json")
+    parser.add_argument("--json", help="default: docs/measured/thesis_figures_4_7_and_4_8[_cnn].json")
     parser.add_argument("--picture", help="folder for the pictures; default: docs/img")
     args = parser.parse_args()
     torch.set_num_threads(1)
     model, split, history = trained(args.network, checkpoint=args.checkpoint)
+    early = trained(args.network, epochs=1)[0]
     document, found, diagonals = report(args.network, model, split, history, 60_000 if args.full else args.samples,
-                                        args.steps, args.keep)
-    suffix = "" if args.network == "mlp" else f"-{args.network}"
+                                        args.steps, args.keep, early)
+    suffix = "" if args.network == "mlp" else f"_{args.network}"
     show(document)
-    save(args.json or root / "measured" / f"thesis-figures-4-7-and-4-8{suffix}.json", document)
+    save(args.json or root / "measured" / f"thesis_figures_4_7_and_4_8{suffix}.json", document)
     folder = Path(args.picture or root / "img")
-    picture_4_7(found, diagonals, folder / f"thesis-figure-4-7{suffix}.png")
-    picture_4_8(found["hessian"]["density"], folder / f"thesis-figure-4-8{suffix}.png")
+    picture_4_7(found, diagonals, folder / f"thesis_figure_4_7{suffix}.png")
+    picture_4_8(found["hessian"]["density"], folder / f"thesis_figure_4_8{suffix}.png")
 
 
 if __name__ == "__main__":
