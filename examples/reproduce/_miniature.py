@@ -44,8 +44,14 @@ class PreResNet(nn.Module):
         return self.head(self.body(x).mean((2, 3)))
 
 
+def mlp_bn(classes, channels, size):
+    """Two hidden layers with batch normalisation."""
+    layers = [nn.Flatten(), nn.Linear(channels * size**2, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 32)]
+    return nn.Sequential(*layers, nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, classes))
+
+
 NETWORKS = {"vgg": vgg, "vgg-bn": lambda *shape: vgg(*shape, norm=True), "preresnet": PreResNet,
-            "mlp": lambda *shape: networks.mlp(*shape, widths=(32, 32))}
+            "mlp": lambda *shape: networks.mlp(*shape, widths=(32, 32)), "mlp-bn": mlp_bn}
 LOSS = nn.CrossEntropyLoss()
 
 
