@@ -157,6 +157,19 @@ def test_rules_are_those_of_random_matrices(rule):
     assert damping.damping == pytest.approx(floor + rmt.optimal_damping(0.04, rule=rule, mean=1.0, mean_square=3.0))
 
 
+def test_a_stable_damping_goes_with_the_learning_rate():
+    """Initial, not scheduled, and with what momentum makes of it."""
+    model, _ = problem()
+    optimizer = optim.KFAC(model, lr=0.02, momentum=0.9)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.1)
+    damping = optim.AutoDamping(optimizer, rule="stable")
+    damping.observe(0.25)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.002) and damping.damping == pytest.approx(0.2 * 1.0)
+    adam = optim.AutoDamping(sgd(model, lr=0.05), "eps", rule="stable")
+    adam.observe(0.25)
+    assert adam.damping == pytest.approx(0.5)
+
+
 def test_the_old_damping_weighs_and_the_first_estimate_is_taken_whole():
     model, _ = problem()
     damping = optim.AutoDamping(sgd(model), "eps", floor=0.1, ema=0.7)

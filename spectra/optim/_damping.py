@@ -29,6 +29,7 @@ from spectra.rmt._shrinkage import RULES, optimal_damping
 
 FLOOR_MODES = ("add", "max")
 METHODS = ("split", "pair")
+NAMES = (*RULES, "stable")
 MOMENTS = ("shrinkage", "ledoit-wolf")  # rules that ask for the mean and mean square of the eigenvalues
 
 
@@ -40,9 +41,11 @@ class AutoDamping:
     optimizer : torch optimiser
         Whose parameter groups have `key`: "damping" of `KFAC` and `LanczosOPT`, "eps" of Adam and its kin.
     key : str
-    rule : {"variance", "edge", "shrinkage", "ledoit-wolf"}
+    rule : {"variance", "edge", "stable", "shrinkage", "ledoit-wolf"}
         What damping the noise asks for, see `spectra.rmt.optimal_damping`. "variance" is the paper's; "edge",
-        ``2 sqrt(s)``, is the only one that needs no floor and scales with the loss.
+        ``2 sqrt(s)``, needs no floor and scales with the loss; "stable", the edge times ``lr / (1 - momentum)``, is
+        what keeps an optimiser of that learning rate (the initial one, where a scheduler lowers it) stable in
+        directions of nothing but noise.
     floor : float, optional
         delta*, the least damping. Default: for "variance" what the optimiser has at the start, else 0.
     floor_mode : {"add", "max"}
@@ -115,7 +118,7 @@ class AutoDamping:
                  bounds=None, compensate_lr=False, curvature="hessian", method="split", chunks=1, batch_size=None,
                  model=None, per_group=False, rng=None):
         require_key(optimizer, key)
-        for name, value, known in (("rule", rule, RULES), ("floor_mode", floor_mode, FLOOR_MODES),
+        for name, value, known in (("rule", rule, NAMES), ("floor_mode", floor_mode, FLOOR_MODES),
                                    ("curvature", curvature, CURVATURES), ("method", method, METHODS)):
             one_of(value, name, known)
         in_range(ema, "ema", 0.0, 1.0, open_above=True)
@@ -162,7 +165,10 @@ class AutoDamping:
         return found if self.per_group else found[0]
 
     def step(self, loss_fn: Callable, batch) -> None:
-        """Look at a batch, every so many calls; call it after the optimiser's step.
+        """Look at a batch, every so many calls.
+
+        Call it between `backward` and the optimiser's step, so that the first damping serves the first step; or after
+        the step, as the published runs do.
 
         Parameters
         ----------
@@ -205,7 +211,10 @@ class AutoDamping:
         mean, mean_square = (None, None) if self._moments is None else (_of_group(x, i) for x in self._moments)
         if mean_square is not None:
             mean_square = max(mean_square, mean**2)  # single estimates may contradict each other
-        rule = optimal_damping(variance, rule=self.rule, mean=mean, mean_square=mean_square)
+        if self.rule == "stable":
+            rule = optimal_damping(variance, rule="edge") * _reach(self.optimizer.param_groups[i])
+        else:
+            rule = optimal_damping(variance, rule=self.rule, mean=mean, mean_square=mean_square)
         return self.floors[i] + rule if self.floor_mode == "add" else max(self.floors[i], rule)
 
     def _estimate(self, loss, batch) -> tuple:
@@ -265,6 +274,12 @@ class _Compensation:
         for group, lr in zip(optimizer.param_groups, self.rates, strict=True):
             group["lr"] = lr
         self.rates = None
+
+
+def _reach(group) -> float:
+    """How far a gradient carries in the end, ``lr / (1 - momentum)``, with the learning rate before any schedule."""
+    momentum = group.get("momentum", group.get("betas", (0.0,))[0])
+    return float(group.get("initial_lr", group["lr"])) / (1 - float(momentum))
 
 
 def _blend(kept, old, new):
