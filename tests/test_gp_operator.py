@@ -314,8 +314,8 @@ def test_a_matrix_that_fits_the_memory_is_formed_once_and_another_never():
         return A @ B.T
 
     for memory, passes in ((N * N * 8, 1), (N * N * 8 - 1, 3)):
-        calls.clear()
         K = gp.KernelOperator(X, spy, memory=memory)
+        calls.clear()  # of the look at a few values
         for _ in range(3):
             K @ X
         assert sum(calls) == passes * (64 * 64 + 64 * 26 + 26 * 26)
@@ -397,5 +397,61 @@ def test_parameters_that_are_not_there_are_refused():
 
 
 def test_a_kernel_function_of_the_wrong_shape_is_refused():
-    with pytest.raises(ValueError, match=r"must return an array of shape \(64, 64\), found shape \(64,\)"):
-        gp.KernelOperator(X, lambda A, B: A[:, 0]) @ X
+    with pytest.raises(ValueError, match=r"must return an array of shape \((\d+), \1\), found shape \(\1,\)"):
+        gp.KernelOperator(X, lambda A, B: A[:, 0])
+
+
+@pytest.mark.parametrize("function, error, message", [
+    (lambda A, B: np.full((len(A), len(B)), np.nan), ValueError, "not finite"),
+    (lambda A, B: np.ones((len(A), len(B)), complex), TypeError, "real numbers, found dtype complex"),
+    (lambda A, B: A[:, :1] + 2 * B[:, :1].T, ValueError, "must be symmetric"),
+    (gp.Matern12, TypeError, r"give an object, Matern12\(...\)"),
+])
+def test_functions_that_are_no_covariance_are_found_out_at_once(function, error, message):
+    with pytest.raises(error, match=message):
+        gp.KernelOperator(X, function)
+
+
+def test_distances_beyond_all_numbers_are_refused():
+    with pytest.raises(ValueError, match="too far apart in units of the length-scale"):
+        gp.KernelOperator(1e200 * X, "matern32")
+    far = gp.KernelOperator(1e150 * X, "matern32", lengthscale=1e150)
+    np.testing.assert_allclose(far.todense(), gp.KernelOperator(X, "matern32").todense(), rtol=1e-9)
+
+
+def test_inputs_are_copied_and_cannot_be_changed_from_within():
+    mine = X.copy()
+    K = gp.KernelOperator(mine, memory=0)
+    before = K @ X
+    mine[:] = 0
+    np.testing.assert_array_equal(K @ X, before)
+
+    def in_place(A, B):
+        A -= 1.0
+        return A @ B.T
+
+    with pytest.raises(ValueError, match="read-only"):
+        gp.KernelOperator(X, in_place).columns([0])
+
+
+@pytest.mark.parametrize("name", ["variance", "noise"])
+def test_names_that_every_covariance_matrix_has_are_not_for_functions(name):
+    with pytest.raises(ValueError, match=f"may not be called '{name}'"):
+        gp.UserKernel(cosine, {name: 1.0})
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"noise": None}, "noise must be a variance, .* found None"),
+    ({"noise": np.ones(N)}, r"K \+ Diagonal"),
+    ({"memory": "1GB"}, "memory must be a number of bytes"),
+    ({"memory": -1}, "memory must be a number of bytes"),
+])
+def test_arguments_of_the_wrong_kind_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gp.KernelOperator(X, **arguments)
+
+
+def test_blocks_that_do_not_fit_and_sums_from_nothing():
+    with pytest.raises(ValueError, match=r"\(n, d\) and \(m, d\), found \(2,\) and \(1,\)"):
+        gp.Matern12()([1.0, 2.0], [1.0])
+    assert repr(sum([gp.Matern12(), gp.Linear()])) == repr(gp.Matern12() + gp.Linear())

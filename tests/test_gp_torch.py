@@ -144,6 +144,40 @@ def test_errors_say_what_to_do():
         gp_torch.logdet(-torch.eye(30, dtype=D), method="stochastic", rng=0)
 
 
+def test_second_derivatives_are_exact_or_refused():
+    d, scale = torch.linspace(1, 3, 20).to(D), torch.tensor(2.0, dtype=D, requires_grad=True)
+
+    def slope(**options):
+        value = gp_torch.logdet(lambda V: scale**2 * d[:, None] * V + V, like=d, **options)
+        return torch.autograd.grad(value, scale, create_graph=True)[0]
+
+    expected = (2 * d * (1 - 4 * d) / (1 + 4 * d) ** 2).sum().item()
+    assert torch.autograd.grad(slope(method="exact"), scale)[0].item() == pytest.approx(expected)
+    with pytest.raises(ValueError, match="differentiated once"):
+        slope(method="stochastic", rng=0)
+
+
+def test_tensors_that_do_not_fit_are_named():
+    A, y = torch.eye(4, dtype=D), torch.ones(4, dtype=D)
+    for wrong, error, match in ((y.numpy(), TypeError, "y must be a tensor"), (y[:, None], ValueError, r"shape \(4,\)"),
+                                (y.float(), TypeError, "dtype"), (float("nan") * y, ValueError, "NaN"),
+                                (torch.ones(3, dtype=D), ValueError, r"shape \(4,\)")):
+        for method in ("exact", "stochastic"):
+            with pytest.raises(error, match=match):
+                gp_torch.inv_quad_logdet(A, wrong, method=method)
+    with pytest.raises(ValueError, match="symmetric"):
+        gp_torch.logdet(A + torch.triu(torch.ones(4, 4, dtype=D)))
+    with pytest.raises(TypeError, match="real matrix"):
+        gp_torch.logdet(A.to(torch.complex128))
+    with pytest.raises(ValueError, match="square"):
+        gp_torch.logdet(A[:, :3])
+    with pytest.raises(TypeError, match="like must"):
+        gp_torch.logdet(lambda V: V, like=np.ones(3))
+    for probes in (torch.ones(3, 2, dtype=D), torch.ones(4, dtype=D)):
+        with pytest.raises(ValueError, match="probes must"):
+            gp_torch.logdet(A, method="stochastic", probes=probes)
+
+
 def test_unconverged_solve_warns():
     X, y = inputs(), targets()
     with pytest.warns(ConvergenceWarning, match="residual"):

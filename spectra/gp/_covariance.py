@@ -61,12 +61,17 @@ class Covariance:
     def __call__(self, X, Y):
         """The block k(X, Y), shape (n, m), of inputs of shapes (n, d) and (m, d)."""
         X, Y = (x if _arrays.is_array(x) else np.asarray(x, dtype=float) for x in (X, Y))
+        if X.ndim != 2 or Y.ndim != 2 or X.shape[1] != Y.shape[1]:
+            raise ValueError(f"a covariance function takes blocks of shapes (n, d) and (m, d), found {tuple(X.shape)} "
+                             f"and {tuple(Y.shape)}")
         return self.jet(X, Y)[0]
 
     def __add__(self, other):
         return Sum(self, _covariance(other))
 
     def __radd__(self, other):
+        if np.isscalar(other) and other == 0:
+            return self  # the start of Python's sum()
         return Sum(_covariance(other), self)
 
     def __mul__(self, other):

@@ -234,6 +234,10 @@ class UserKernel(Covariance):
         self.parameters = {name: positive(name, value) for name, value in (parameters or {}).items()}
         self.derivatives = dict(derivatives or {})
         require_known(self.derivatives, self.parameters)
+        for name in ("variance", "noise"):
+            if name in self.parameters:
+                raise ValueError(f"a parameter of a kernel function may not be called {name!r}, which every covariance "
+                                 f"matrix has already; leave it out of the function, or call it otherwise")
 
     def with_parameters(self, parameters):
         require_known(parameters, self.parameters)

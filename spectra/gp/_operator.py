@@ -16,9 +16,17 @@ import numpy as np
 
 from spectra import _arrays
 from spectra.gp import _blocks
-from spectra.gp._covariance import Covariance, Scaled
-from spectra.gp._kernels import KERNELS, UserKernel
-from spectra.gp._sklearn import from_sklearn, is_sklearn
+from spectra.gp._beside import Cross, Derivative, Identity, rows_of
+from spectra.gp._covariance import Scaled
+from spectra.gp._inputs import (
+    bytes_of,
+    covariance,
+    inputs,
+    noise_variance,
+    require_lengthscales,
+    require_parameter,
+    require_values,
+)
 from spectra.operators import LinearOperator
 
 __all__ = ["KernelOperator"]
@@ -30,8 +38,8 @@ class KernelOperator(LinearOperator):
     Parameters
     ----------
     X : array, shape (n, d)
-        Inputs, in any array library. Products are in their dtype (float32 or float64) and library; integers become
-        float64.
+        Inputs, in any array library, of which a copy is kept. Products are in their dtype (float32 or float64) and
+        library; integers become float64.
     kernel : str, Covariance, scikit-learn kernel, or function
         A name in `spectra.gp.KERNELS`, a covariance function made of the classes of `spectra.gp`, a kernel object of
         scikit-learn (see `from_sklearn`), or any function of two blocks, (n, d) and (m, d), that returns k(X, Y).
@@ -83,18 +91,19 @@ class KernelOperator(LinearOperator):
 
     def __init__(self, X, kernel="rbf", *, lengthscale=1.0, variance: float = 1.0, noise: float = 0.0,
                  memory: int | None = None):
-        self.X = _inputs(X)
+        self.X = inputs(X)
         n, d = self.X.shape
         super().__init__((n, n), _arrays.dtype_of(self.X))
         self.like = None if isinstance(self.X, np.ndarray) else self.X
-        kernel, own_noise = _kernel(kernel, lengthscale, d)
+        kernel, own_noise = covariance(kernel, lengthscale, d)
         self._scaled = Scaled(kernel, variance)
         self.kernel, self.variance = self._scaled.kernel, self._scaled.variance
-        self.noise = self.lower_bound = _noise(noise) + own_noise
-        self.memory = _arrays.MEMORY if memory is None else memory
+        self.noise = self.lower_bound = noise_variance(noise) + own_noise
+        self.memory = _arrays.MEMORY if memory is None else bytes_of(memory)
         self._formed: Any = None
         self._norm: float | None = None
-        _require_lengthscales(self.kernel, d)
+        require_lengthscales(self.kernel, d)
+        require_values(self._scaled, self.X)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -140,7 +149,7 @@ class KernelOperator(LinearOperator):
         indices = np.asarray(indices)
         unit = np.zeros((self.shape[0], len(indices)))
         unit[indices, np.arange(len(indices))] = self.noise
-        K = _blocks.matrix(self.kernel, self.X, _rows(self.X, indices), self.memory)
+        K = _blocks.matrix(self.kernel, self.X, rows_of(self.X, indices), self.memory)
         return self.variance * K + _arrays.from_host(unit, self.like, self.dtype)
 
     def todense(self):
@@ -192,8 +201,8 @@ class KernelOperator(LinearOperator):
         >>> K.cross([[0.0]]) @ np.array([1.0, 0.0])
         array([1.])
         """
-        X2 = _inputs(X2, self.X)
-        return _Cross(self._scaled, X2, self.X, self.memory)
+        X2 = inputs(X2, self.X)
+        return Cross(self._scaled, X2, self.X, self.memory)
 
     def derivative(self, name: str, index: int | None = None) -> LinearOperator:
         """The derivative of the matrix in one of its parameters.
@@ -225,10 +234,10 @@ class KernelOperator(LinearOperator):
         >>> K.derivative("lengthscale") @ np.array([1.0, 0.0]) * np.exp(0.5)  # r² / l
         array([0. , 0.5])
         """
-        _require_parameter(self.parameters, name, index)
+        require_parameter(self.parameters, name, index)
         if name == "noise":
-            return _Identity(self)
-        return _Derivative(self, (name, index))
+            return Identity(self)
+        return Derivative(self, (name, index))
 
     def bilinear(self, U, V, *, each: bool = False) -> dict[str, Any]:
         """``Σ_j u_j' (dK/dθ) v_j`` for every parameter θ at once: what gradients are made of.
@@ -271,140 +280,3 @@ class KernelOperator(LinearOperator):
         if each:
             return terms
         return {name: float(t.sum()) if t.ndim == 1 else t.sum(-1) for name, t in terms.items()}
-
-
-class _Cross(LinearOperator):
-    """variance · k(X, Y) for two sets of inputs."""
-
-    hermitian = False
-    _verified = True
-
-    def __init__(self, block, X, Y, memory):
-        super().__init__((X.shape[0], Y.shape[0]), _arrays.dtype_of(X))
-        self.like = None if isinstance(X, np.ndarray) else X
-        self.block, self.X, self.Y, self.memory = block, X, Y, memory
-
-    def _matmat(self, V):
-        return _blocks.product(self.block, self.X, self.Y, V, self.memory)
-
-    def _adjoint(self):
-        return _Cross(self.block, self.Y, self.X, self.memory)
-
-    def columns(self, indices):
-        return _blocks.matrix(self.block, self.X, _rows(self.Y, indices), self.memory)
-
-    def todense(self):
-        return _blocks.matrix(self.block, self.X, self.Y, self.memory)
-
-
-class _Derivative(LinearOperator):
-    """dK/dθ for one parameter of the kernel."""
-
-    hermitian = _verified = True
-
-    def __init__(self, K: KernelOperator, key):
-        super().__init__(K.shape, K.dtype)
-        self.like, self.X, self.kernel, self.key, self.memory = K.like, K.X, K._scaled, key, K.memory
-        self.psd = key[0] == "variance"
-
-    def _block(self, X, Y):
-        return self.kernel.jet(X, Y)[1][self.key]()
-
-    def _matmat(self, V):
-        return _blocks.product(self._block, self.X, self.X, V, self.memory)
-
-    def columns(self, indices):
-        return _blocks.matrix(self._block, self.X, _rows(self.X, indices), self.memory)
-
-    def todense(self):
-        return _blocks.matrix(self._block, self.X, self.X, self.memory)
-
-
-class _Identity(LinearOperator):
-    """dK/d noise."""
-
-    hermitian = psd = _verified = True
-
-    def __init__(self, K: KernelOperator):
-        super().__init__(K.shape, K.dtype)
-        self.like = K.like
-
-    def _matmat(self, V):
-        return V + 0
-
-    def diagonal(self):
-        return _arrays.from_host(np.ones(self.shape[0]), self.like, self.dtype)
-
-
-def _rows(X, indices):
-    xp = _arrays.namespace(X)
-    return xp.take(X, xp.asarray(np.asarray(indices), device=_arrays.device(X)), axis=0)
-
-
-# The door
-
-
-def _inputs(X, like=None):
-    """Inputs as a finite real array of shape (n, d)."""
-    X = np.asarray(X) if not _arrays.is_array(X) else X
-    if like is not None and not isinstance(like, np.ndarray):
-        X = _arrays.from_host(X, like) if isinstance(X, np.ndarray) else X
-    X = X.detach() if hasattr(X, "detach") else X
-    if X.ndim != 2 or 0 in X.shape:
-        hint = "; one input of each row is X[:, None]" if X.ndim == 1 else ""
-        raise ValueError(f"inputs must have shape (n, d), a row for each point, found shape {tuple(X.shape)}{hint}")
-    if like is not None and X.shape[1] != like.shape[1]:
-        raise ValueError(f"expected inputs of {like.shape[1]} dimensions like the operator's, found {X.shape[1]}")
-    dtype = _arrays.dtype_of(X)
-    if dtype.kind not in "biuf":
-        raise TypeError(f"inputs must be real numbers, found dtype {X.dtype}")
-    target = _arrays.dtype_of(like) if like is not None else dtype if dtype in (np.float32, np.float64) else np.float64
-    xp = _arrays.namespace(X)
-    X = xp.astype(X, getattr(xp, np.dtype(target).name), copy=False)
-    if not xp.all(xp.isfinite(X)):
-        raise ValueError("inputs hold NaN or Inf; remove or impute those rows")
-    return X
-
-
-def _kernel(kernel, lengthscale, d: int) -> tuple[Covariance, float]:
-    """The covariance function that a user means, and the noise that comes with it."""
-    if isinstance(kernel, str):
-        if kernel not in KERNELS:
-            raise ValueError(f"no kernel {kernel!r}; the names are {', '.join(KERNELS)}")
-        return KERNELS[kernel](lengthscale=lengthscale), 0.0
-    if np.ndim(lengthscale) or lengthscale != 1.0:
-        raise ValueError("lengthscale belongs to a kernel given by name; give it to the kernel itself, "
-                         "e.g. SquaredExponential(lengthscale=...)")
-    if is_sklearn(kernel):
-        kernel, noise = from_sklearn(kernel, d)
-        if kernel is None:
-            raise ValueError("a WhiteKernel alone is a multiple of the identity; add a kernel to it")
-        return kernel, noise
-    if isinstance(kernel, Covariance):
-        return kernel, 0.0
-    if callable(kernel):
-        return UserKernel(kernel), 0.0
-    raise TypeError("kernel must be a name, a Covariance, a scikit-learn kernel or a function of two blocks, found "
-                    f"{type(kernel).__name__}")
-
-
-def _noise(noise) -> float:
-    if np.ndim(noise) or not (np.isreal(noise) and np.isfinite(noise) and noise >= 0):
-        raise ValueError(f"noise must be a variance, a finite number of at least 0, found {noise!r}")
-    return float(noise)
-
-
-def _require_lengthscales(kernel: Covariance, d: int):
-    for name, value in kernel.parameters.items():
-        if np.ndim(value) and len(value) != d:
-            raise ValueError(f"{name} has {len(value)} values for inputs of {d} dimensions; give one, or {d}")
-
-
-def _require_parameter(parameters, name, index):
-    if name not in parameters:
-        raise ValueError(f"no parameter {name!r}; this operator has {', '.join(parameters)}")
-    sizes = np.shape(parameters[name])
-    if not sizes and index is not None:
-        raise ValueError(f"{name} is one number; leave index out")
-    if sizes and (index is None or not 0 <= index < sizes[0]):
-        raise ValueError(f"{name} has {sizes[0]} values; give the index of one, found {index}")

@@ -26,6 +26,7 @@ from spectra.results import Estimate
 
 __all__ = ["inv_quad_logdet", "logdet"]
 
+_SYMMETRIC = 1e4  # roundings by which a product may differ from its transpose
 _EXACT = 512  # order of matrices that are factorised within autograd, in every derivative
 
 
@@ -75,7 +76,7 @@ def logdet(A, *, like: torch.Tensor | None = None, method: str = "auto", probes:
     (8.0, 1.5)
     """
     op, plan = _Detached(A, like), _plan(method, probes, steps, tol, preconditioner, rng, memory)
-    zeros = torch.zeros(op.shape[0], dtype=op.like.dtype, device=op.like.device)
+    zeros = torch.zeros_like(op.like)
     return _both(op, zeros, plan)[1]
 
 
@@ -126,25 +127,57 @@ def _plan(method, probes, steps, tol, preconditioner, rng, memory) -> Plan:
         raise ValueError(f"method must be 'auto', 'exact' or 'stochastic' where autograd differentiates, found "
                          f"{method!r}")
     signs = probes if torch.is_tensor(probes) else None
+    if signs is not None and signs.ndim != 2:
+        raise ValueError(f"probes must be a number or a tensor of shape (n, k), found shape {tuple(signs.shape)}")
     count = probes if signs is None else signs.shape[1]
     return Plan(method, count, steps, tol, preconditioner or "none", rng, memory, gradient=True, signs=signs)
 
 
 def _both(op, y, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+    _require_vectors("y", y, op)
     small = op.shape[0] <= _EXACT and plan.signs is None
     if plan.method == "exact" or (plan.method == "auto" and small):
         return _exact(op, y)
+    if plan.signs is not None:
+        _require_vectors("probes", plan.signs, op)
     done = one_pass(*admitted(op, y.detach(), "inv_quad_logdet", True), replace(plan, method="stochastic"))
     x, U, W = done.inv_quad.solution, done.left, done.right
     recorded = op.product(torch.cat([W, x[:, None]], dim=1))
     inv_quad = 2 * (x @ y) - x @ recorded[:, -1]
     trace = (U * recorded[:, :-1]).sum() / W.shape[1]
+    for recorded_once in (inv_quad, trace):
+        if recorded_once.requires_grad:
+            recorded_once.register_hook(_only_once)
     value = torch.as_tensor(float(done.logdet), dtype=trace.dtype, device=trace.device)
     return _carrying(inv_quad, done.inv_quad), _carrying(value + (trace - trace.detach()), done.logdet)
 
 
+def _only_once(gradient):
+    """Second derivatives would take the solves for constants, which they are not."""
+    if torch.is_grad_enabled():
+        raise ValueError('the stochastic method can be differentiated once, without create_graph=True; for second '
+                         'derivatives take method="exact"')
+
+
+def _require_vectors(name: str, x, op) -> None:
+    """Refuse what is no finite tensor of the order and the dtype of the matrix."""
+    if not torch.is_tensor(x):
+        raise TypeError(f"{name} must be a tensor, found {type(x).__name__}; torch.as_tensor makes one")
+    if x.shape[:1] != op.shape[:1] or (name == "y" and x.ndim != 1):
+        raise ValueError(f"{name} must have shape ({op.shape[0]}{',' if name == 'y' else ', k'}), found "
+                         f"{tuple(x.shape)}")
+    if x.dtype != op.like.dtype:
+        raise TypeError(f"{name} must have the dtype of the matrix, {op.like.dtype}, found {x.dtype}")
+    if not torch.isfinite(x).all():
+        raise ValueError(f"{name} holds NaN or Inf; expected finite numbers")
+
+
 def _exact(op, y) -> tuple[torch.Tensor, torch.Tensor]:
     matrix = op.product(torch.eye(op.shape[0], dtype=op.like.dtype, device=op.like.device))
+    asymmetry = (matrix - matrix.T).detach().abs().max()
+    if not asymmetry <= _SYMMETRIC * _arrays.eps(op.dtype) * matrix.detach().abs().max():
+        raise ValueError("logdet needs a symmetric matrix of finite numbers, found one that differs from its transpose "
+                         f"by up to {asymmetry:.3g}; symmetrise it, (A + A.T) / 2")
     factor, failed = torch.linalg.cholesky_ex((matrix + matrix.T) / 2)
     if failed:
         raise ValueError(f"logdet needs a positive definite matrix, but its factorisation failed at row {int(failed)}; "
@@ -166,7 +199,9 @@ class _Detached(LinearOperator):
 
     def __init__(self, A: torch.Tensor | Callable[[torch.Tensor], Any], like: torch.Tensor | None):
         if torch.is_tensor(A):
-            like = A[:, 0] if like is None else like
+            if A.ndim != 2 or A.shape[0] != A.shape[1] or not A.shape[0]:
+                raise ValueError(f"A must be a square matrix, found shape {tuple(A.shape)}")
+            like = A[:, 0]
             self.product = lambda V: A @ V
         elif callable(A):
             self.product = A
@@ -174,6 +209,11 @@ class _Detached(LinearOperator):
             raise TypeError(f"A must be a tensor or a function V -> A V, found {type(A).__name__}")
         if like is None:
             raise ValueError("a function V -> A V needs like=, a tensor of its order, dtype and device")
+        if not torch.is_tensor(like) or like.ndim not in (1, 2) or not like.shape[0]:
+            raise TypeError(f"like must be a tensor of shape (n,) or (n, k), found {like!r:.60}")
+        if like.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"logdet needs a real matrix in single or double precision, found {like.dtype}")
+        like = like if like.ndim == 1 else like[:, 0]
         super().__init__((like.shape[0], like.shape[0]), _arrays.dtype_of(like))
         self.like = like.detach()
 
