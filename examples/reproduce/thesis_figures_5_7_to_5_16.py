@@ -147,8 +147,8 @@ def linear_claim(found):
                  "errors stay the same for batches up to 512, then training fails", f"test errors, {'; '.join(told)}; "
                  f"largest learning rate that trains, B = {known[0][0]} to {known[-1][0]}: {largest}",
                  f"errors stay within 3 points of that at 128 for B = {low} to {high}; the largest learning rate that "
-                 f"trains grows like B^{exponent:.2f}", size=size_of(found), difference=f"exponent {exponent:.2f}, for 1",
-                 holds="yes" if ok and exponent > 0.8 else "in part" if ok else "no")
+                 f"trains grows like B^{exponent:.2f}", difference=f"exponent {exponent:.2f}, for 1",
+                 size=size_of(found), holds="yes" if ok and exponent > 0.8 else "in part" if ok else "no")
 
 
 def distance_claim(found):
@@ -182,7 +182,8 @@ def damping_claim(found, name, numbers):
                  f"damping {one['best']:.3g} at 128; training errors {errors(scaled, 'train')}; test errors "
                  f"{errors(scaled)}; same damping for all, training: {errors(same, 'train')}",
                  f"scaled damping keeps the test error within 3 points for B = {min(near(scaled))} to "
-                 f"{max(near(scaled))}, the same damping for B = {min(near(same))} to {max(near(same))}", size=size_of(found),
+                 f"{max(near(scaled))}, the same damping for B = {min(near(same))} to {max(near(same))}",
+                 size=size_of(found),
                  difference=f"training errors spread over {100 * spread(scaled):.0f} points, unscaled "
                             f"{100 * spread(same):.0f}",
                  holds="yes" if better and spread(scaled) < 0.1 else "in part" if better else "no")
