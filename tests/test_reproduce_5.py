@@ -109,6 +109,20 @@ class TestBatchSpectra:
 
 @pytest.mark.slow
 @needs_images
+def test_settings_for_other_batch_sizes():
+    """Trainings that diverge are told as failed, and the small settings learn."""
+    figures = reproduction("thesis_figures_5_7_to_5_16")
+    grids = {("SGD", "mlp"): [0.05, 50.0], ("SGD", "mlp-bn"): [0.05], ("KFAC", "mlp"): [1e-3, 32.0]}
+    found = figures.run(300, 8, batches=(64, 128), grids=grids)
+    assert [one["learnt"] for one in found["SGD, mlp"]["grid"]] == [True, False]
+    assert [one["learnt"] for one in found["KFAC, mlp"]["grid"]] == [False, True]
+    linear = found["SGD, mlp"]["rules"]["1"]
+    assert linear[0]["setting"] == pytest.approx(linear[1]["setting"] / 2)
+    assert set(by_item(figures.claims(found))) == {f"thesis Figure 5.{k}" for k in (7, 8, 13)}
+
+
+@pytest.mark.slow
+@needs_images
 def test_most_of_a_spectrum_is_at_zero():
     figures = reproduction("thesis_figures_5_17_to_5_20")
     found = {"preresnet": figures.run("preresnet", 100, 1, steps=10)}

@@ -53,8 +53,8 @@ def once(split, epochs, name, network, batch, setting):
     try:
         train.fit(model, optimizer_of(name, model, setting), split, epochs, batch=batch, progress=False,
                   schedule=optim.plateau_decay(epochs), on_epoch=lambda _, row: history.append(row))
-    except RuntimeError as error:  # KFAC cannot draw labels from outputs that are not finite
-        if "probability tensor" not in str(error):
+    except (RuntimeError, ValueError) as error:  # KFAC goes on with nothing that is not finite
+        if not any(words in str(error) for words in ("NaN or Inf", "probability tensor")):
             raise
     learnt = len(history) == epochs and np.isfinite(history[-1]["loss"]) and history[-1]["accuracy"] > LEARNT
     last = history[-1] if history else {"accuracy": 0.1, "test_accuracy": 0.1}
