@@ -14,6 +14,7 @@ from truth import Opaque
 
 import spectra
 from spectra.estimators._adaptive import PILOT
+from spectra.estimators._exact import sparse_cost
 from spectra.estimators._sum import METHODS
 
 LANCZOS = ("stochastic", "slq", "block-slq")
@@ -202,6 +203,14 @@ def test_intervals_of_the_preconditioned_estimate_hold(noise, lengthscale):
         truth = np.linalg.slogdet(A)[1]
         held += low - 1e-9 * abs(truth) <= truth <= high + 1e-9 * abs(truth)
     assert held >= 36
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_band_costs_its_width_in_any_order(shuffle):
+    n, width = 500, 3
+    A = sp.csr_array(sp.diags_array([1.0] * (2 * width + 1), offsets=range(-width, width + 1), shape=(n, n)))
+    p = np.random.default_rng(0).permutation(n) if shuffle else np.arange(n)
+    assert n * width**2 / 2 <= sparse_cost(sp.csr_array(A[p][:, p])) - A.nnz <= 3 * n * width**2
 
 
 class TestAQuickLook:

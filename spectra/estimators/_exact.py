@@ -156,11 +156,10 @@ def sparse_cost(A, memory: int | None = None) -> float | None:
     order = reverse_cuthill_mckee(sparse.csr_array(A), symmetric_mode=True)
     position = np.empty_like(order)
     position[order] = np.arange(len(order), dtype=order.dtype)
-    columns = position[A.indices]
-    rows = np.repeat(position, np.diff(A.indptr))
-    first = position.copy()
-    np.minimum.at(first, rows, columns)
-    width = (position - first).astype(float)
+    rows = np.arange(len(order))
+    first = rows.copy()
+    np.minimum.at(first, np.repeat(position, np.diff(A.indptr)), position[A.indices])
+    width = (rows - first).astype(float)
     if memory is not None and 12 * width.sum() > memory:
         return None
     return float(np.sum(width**2)) + A.nnz
