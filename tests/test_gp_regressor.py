@@ -203,6 +203,20 @@ def test_errors_say_what_to_do():
         gp.GPRegressor(max_iter=1).fit(X, y).predict(np.ones((2, 3)))
 
 
+def test_kernels_of_scikit_learn_keep_what_they_bring():
+    kernels = pytest.importorskip("sklearn.gaussian_process.kernels")
+    X, y = waves(20)
+    kernel = 2.0 * kernels.RBF(0.7) + kernels.WhiteKernel(0.3)
+    assert gp.GPRegressor(kernel, optimizer=None).fit(X, y).parameters_["noise"] == 0.3
+    assert gp.GPRegressor(kernels.RBF(0.7), noise=0.2, optimizer=None).fit(X, y).parameters_["noise"] == 0.2
+    with pytest.raises(ValueError, match="length_scale of the kernel is fixed"):
+        gp.GPRegressor(kernels.RBF(0.7, "fixed")).fit(X, y)
+    with pytest.raises(ValueError, match="lengthscale belongs"):
+        gp.GPRegressor(kernels.RBF(0.7), lengthscale=5.0).fit(X, y)
+    with pytest.raises(ValueError, match="ard=False has one"):
+        gp.GPRegressor(lengthscale=[1.0, 2.0], ard=False).fit(X, y)
+
+
 @NO_DATA
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["yacht", "housing"])

@@ -26,6 +26,7 @@ from spectra.gp._inv_quad import chosen
 from spectra.gp._likelihood import log_marginal_likelihood
 from spectra.gp._operator import KernelOperator
 from spectra.gp._plan import PROBES, Plan
+from spectra.gp._sklearn import from_sklearn, is_sklearn
 
 _CHUNK = 512  # rows predicted at a time
 
@@ -40,9 +41,10 @@ class GPRegressor(RegressorProtocol):
     lengthscale : float, array of shape (d,) or None
         Where the search begins, for a kernel given by name, in units of the standardised columns; default sqrt(d).
     variance, noise : float
-        Where the search begins, in units of the variance of y.
+        Where the search begins, in units of the variance of y; the noise is that of the kernel where it is one of
+        scikit-learn with a `WhiteKernel`.
     ard : bool
-        One length-scale a column.
+        One length-scale a column, for a kernel given by name.
     optimizer : {"l-bfgs", "adam"} or None
         None keeps the parameters as given.
     max_iter : int
@@ -163,11 +165,21 @@ class GPRegressor(RegressorProtocol):
     # The fit
 
     def _operator(self, X) -> KernelOperator:
-        if not isinstance(self.kernel, str):
-            return KernelOperator(self._cast(X), self.kernel, variance=self.variance, noise=self.noise,
-                                  memory=self.memory)
-        d = X.shape[1]
+        d, kernel, noise = X.shape[1], self.kernel, self.noise
+        if not isinstance(kernel, str):
+            if self.lengthscale is not None:
+                raise ValueError("lengthscale belongs to a kernel given by name; give it to the kernel itself, "
+                                 "e.g. SquaredExponential(lengthscale=...)")
+            if is_sklearn(kernel):
+                noise = 0.0 if from_sklearn(kernel, d)[1] else noise  # it may bring its own
+                fixed = [h.name for h in kernel.hyperparameters if h.fixed]
+                if fixed and self.optimizer is not None:
+                    raise ValueError(f"a fit moves every parameter, but {', '.join(fixed)} of the kernel is fixed; take "
+                                     "optimizer=None, or let it move")
+            return KernelOperator(self._cast(X), kernel, variance=self.variance, noise=noise, memory=self.memory)
         lengthscale = np.sqrt(d) if self.lengthscale is None else self.lengthscale
+        if np.ndim(lengthscale) and not self.ard:
+            raise ValueError(f"ard=False has one length-scale, found {np.size(lengthscale)}; give one, or ard=True")
         lengthscale = np.full(d, lengthscale) if self.ard and np.ndim(lengthscale) == 0 and d > 1 else lengthscale
         return KernelOperator(self._cast(X), self.kernel, lengthscale=lengthscale, variance=self.variance,
                               noise=self.noise, memory=self.memory)

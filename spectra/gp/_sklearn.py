@@ -41,6 +41,11 @@ def from_sklearn(kernel, dimensions: int = 1) -> tuple[Covariance | None, float]
     Covariance, float
         The covariance function, and the noise of the white kernels.
 
+    Notes
+    -----
+    Values are taken over, bounds are not: `GPRegressor` has its own, and refuses parameters that are "fixed", which
+    it would move.
+
     Examples
     --------
     >>> from sklearn.gaussian_process.kernels import RBF, WhiteKernel
