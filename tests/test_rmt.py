@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
+from scipy.linalg import eigvalsh_tridiagonal
 
 import spectra
 from spectra import SpectralDensity, rmt
@@ -310,6 +311,26 @@ def test_an_atom_at_zero_can_be_left_out_of_the_fit():
         rmt.fit_bulk(points(np.zeros(5)), discard=1.0)
 
 
+def test_fewer_samples_than_parameters_are_seen_from_the_zeros_left_out():
+    values = np.linalg.eigvalsh(covariance(400, 4.0, 0))
+    fit = rmt.fit_bulk(points(values), "marchenko-pastur", discard=1e-9)
+    assert fit.ratio == pytest.approx(4.0, rel=0.05) and fit.variance == pytest.approx(1.0, rel=0.03)
+    assert fit.misfit < 0.02 and fit.cdf(0.0) == pytest.approx(0.75, abs=0.02)
+
+
+def test_pure_noise_shows_an_outlier_as_often_as_the_level_says():
+    """On 300 matrices of noise, at both ends: the p-value of the larger is uniform."""
+    rng, pvalues, counts = np.random.default_rng(0), [], []
+    for _ in range(300):
+        ends = eigvalsh_tridiagonal(rng.standard_normal(200) / 10, np.sqrt(rng.chisquare(np.arange(199, 0, -1)) / 200))
+        found = rmt.count_outliers(points(ends), rmt.semicircle(), level=0.2)
+        pvalues.append(found.pvalue)
+        counts.append(found.value > 0)
+    assert np.mean(counts) == pytest.approx(0.2, abs=0.07) and np.mean(pvalues) == pytest.approx(0.5, abs=0.05)
+    with pytest.raises(ValueError, match="strictly between"):
+        rmt.count_outliers(points(ends), level=0.0)
+
+
 def test_pure_noise_has_no_outliers_and_a_spike_is_one():
     values = np.linalg.eigvalsh(wigner(400, 2.0, 3))
     assert rmt.count_outliers(points(values)).value == 0 and rmt.count_outliers(points(values)).margin is None
@@ -331,7 +352,7 @@ def test_outliers_of_an_estimated_spectrum_carry_its_error():
 # Shrinkage
 
 
-@pytest.mark.parametrize("ratio", [0.5, 2.0])
+@pytest.mark.parametrize("ratio", [0.5, 0.99, 1.0, 1.01, 2.0])
 def test_cleaned_covariances_are_nearly_as_good_as_they_can_be(ratio):
     n = 300
     population = np.repeat([1.0, 5.0, 20.0], n // 3)
@@ -343,9 +364,28 @@ def test_cleaned_covariances_are_nearly_as_good_as_they_can_be(ratio):
     def error(values):
         return np.linalg.norm((U * values) @ U.T - np.diag(population))
 
-    assert error(oracle) <= error(cleaned) < 1.03 * error(oracle) < 0.9 * error(noisy)
+    assert error(oracle) <= error(cleaned) < 1.04 * error(oracle) < 0.9 * error(noisy)
+    assert cleaned.sum() == pytest.approx(noisy.sum())
     shuffled = np.random.default_rng(0).permutation(n)
     assert rmt.clean_eigenvalues(noisy[shuffled], ratio=ratio) == pytest.approx(cleaned[shuffled])
+
+
+@pytest.mark.parametrize("ratio", [1.0, 2.0])
+def test_centring_costs_a_sample_and_nothing_else(ratio):
+    X = np.random.default_rng(2).standard_normal((round(200 / ratio), 200))
+    cleaned = rmt.clean_eigenvalues(np.linalg.eigvalsh(np.cov(X.T)), ratio=ratio)
+    assert np.mean((cleaned - 1) ** 2) < 0.05
+
+
+def test_zeros_of_the_population_stay_and_do_not_disturb_the_rest():
+    noisy = np.linalg.eigvalsh(covariance(100, 0.5, 0))
+    with_zeros = rmt.clean_eigenvalues(np.concatenate([np.zeros(100), noisy]), ratio=1.0)
+    assert np.all(with_zeros[:100] == 0)
+    assert with_zeros[100:] == pytest.approx(rmt.clean_eigenvalues(noisy, ratio=0.5))
+
+
+def test_equal_eigenvalues_are_left_alone():
+    assert rmt.clean_eigenvalues(np.full(20, 3.0), ratio=0.5) == pytest.approx(np.full(20, 3.0))
 
 
 def test_cleaned_eigenvalues_of_additive_noise():
@@ -364,6 +404,14 @@ def test_ledoit_wolf_is_scikit_learns():
     X = np.random.default_rng(0).standard_normal((30, 50)) * np.linspace(0.5, 3, 50) + 7
     (ours, shrinkage), (theirs, expected) = rmt.ledoit_wolf(X), reference(X)
     assert shrinkage == pytest.approx(expected) and ours == pytest.approx(theirs)
+    for scale in (1e-150, 1e120):
+        assert rmt.ledoit_wolf(X * scale)[1] == pytest.approx(shrinkage)
+
+
+@pytest.mark.parametrize("X", [np.ones((5, 0)), np.ones((5, 2)) * 1j, np.ones((1, 2)), [[np.nan], [1.0]]])
+def test_what_is_no_table_of_samples_is_refused(X):
+    with pytest.raises(ValueError, match="finite real matrix"):
+        rmt.ledoit_wolf(X)
 
 
 def test_optimal_damping_minimises_the_error_it_claims_to():
@@ -390,6 +438,8 @@ def test_damping_scales_with_the_loss_where_it_says_so():
     ({"noise": -1.0}, "not negative"), ({"noise": 1.0, "rule": "best"}, "must be one of"),
     ({"noise": 1.0, "rule": "shrinkage", "mean": 1.0}, "needs mean_square"),
     ({"noise": 1.0, "rule": "ledoit-wolf", "mean": 2.0, "mean_square": 1.0}, "no spectrum has"),
+    ({"noise": 1.0, "rule": "ledoit-wolf", "mean": -1.0, "mean_square": 2.0}, "needs a positive mean"),
+    ({"noise": 1.0, "rule": "shrinkage", "mean": np.nan, "mean_square": 2.0}, "must be finite"),
 ])
 def test_impossible_damping_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -10,9 +10,9 @@ a matrix whose eigenvalues have mean mu and mean square a (before the noise), th
 Nonlinear shrinkage moves every eigenvalue by its own amount and keeps the eigenvectors; it is the best that can be done
 without knowing better ones.
 
-References: Ledoit and Wolf, Journal of Multivariate Analysis 88 (2004), doi 10.1016/S0047-259X(03)00096-4, and Annals
-of Statistics 48 (2020), doi 10.1214/19-AOS1921; Bun, Bouchaud and Potters, Physics Reports 666 (2017); damping paper
-(13) to (15), corrected in docs/errata.md.
+References: Ledoit and Wolf, Journal of Multivariate Analysis 88 (2004), doi 10.1016/S0047-259X(03)00096-4, Annals
+of Statistics 48 (2020), doi 10.1214/19-AOS1921, and Bernoulli 28 (2022), doi 10.3150/20-BEJ1315; Bun, Bouchaud and
+Potters, Physics Reports 666 (2017); damping paper (13) to (15), corrected in docs/errata.md.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from __future__ import annotations
 import numpy as np
 
 from spectra.rmt._laws import positive
+
+_POWER = 0.35  # of the width of the kernels, Ledoit and Wolf (2022)
 
 
 def optimal_damping(noise: float, *, rule: str = "edge", mean: float | None = None,
@@ -68,6 +70,11 @@ def optimal_damping(noise: float, *, rule: str = "edge", mean: float | None = No
         missing = [name for name, x in (("mean", mean), ("mean_square", mean_square)) if x is None]
         if missing:
             raise ValueError(f'rule "{rule}" needs {" and ".join(missing)} of the eigenvalues without noise')
+        if not (np.isfinite(mean) and np.isfinite(mean_square)):
+            raise ValueError(f"mean and mean_square must be finite, found {mean!r} and {mean_square!r}")
+        if rule == "ledoit-wolf" and mean <= 0:
+            raise ValueError('rule "ledoit-wolf" shrinks towards mean times the identity and needs a positive mean, '
+                             f'found {mean:.6g}; "edge" and "variance" need none')
         if mean_square < mean**2 * (1 - 1e-12):
             raise ValueError(f"mean_square = {mean_square:.6g} is below mean^2 = {mean**2:.6g}, which no spectrum has; "
                              "subtract the noise from the mean square with a lower bound of mean^2")
@@ -117,17 +124,20 @@ def ledoit_wolf(X) -> tuple[np.ndarray, float]:
     >>> bool(np.linalg.eigvalsh(covariance).min() > 0.5), bool(shrinkage > 0.8)
     (True, True)
     """
-    X = np.asarray(X, dtype=float)
-    if X.ndim != 2 or len(X) < 2 or not np.all(np.isfinite(X)):
-        raise ValueError(f"ledoit_wolf needs a finite matrix of at least two samples (rows), found shape {X.shape}")
+    X = np.asarray(X)
+    if X.ndim != 2 or len(X) < 2 or not X.size or X.dtype.kind not in "biuf" or not np.all(np.isfinite(X)):
+        raise ValueError("ledoit_wolf needs a finite real matrix of at least two samples (rows) and one column, found "
+                         f"shape {X.shape}, dtype {X.dtype}")
     n, p = X.shape
-    X = X - X.mean(0)
+    X = X - X.mean(0, dtype=float)
+    scale = float(np.abs(X).max()) or 1.0  # fourth powers of what is left can neither overflow nor vanish
+    X = X / scale
     C = X.T @ X / n
     mu = np.trace(C) / p
     distance = np.sum(C**2) / p - mu**2
     noise = (np.sum(np.sum(X**2, 1) ** 2) / n - np.sum(C**2)) / (n * p)  # of one entry of C, summed over a row
     share = float(np.clip(noise / distance, 0.0, 1.0)) if distance > 0 else 1.0
-    return (1 - share) * C + share * mu * np.eye(p), share
+    return ((1 - share) * C + share * mu * np.eye(p)) * scale**2, share
 
 
 def clean_eigenvalues(eigenvalues, *, noise: str = "multiplicative", variance: float | None = None,
@@ -136,7 +146,8 @@ def clean_eigenvalues(eigenvalues, *, noise: str = "multiplicative", variance: f
 
     Multiplicative (sample covariances; Ledoit and Peche): ``x / |1 - q + q x S(x)|^2``. Additive (symmetric noise of
     variance v; Bun, Bouchaud and Potters): ``x - 2 v Re S(x)``. S is the Stieltjes transform of the noisy spectrum on
-    the real line, from Epanechnikov kernels of width ``x n^(-1/3)`` (multiplicative), or ``n^(-1/3)`` times the spread.
+    the real line: from Cauchy kernels on the inverse eigenvalues (multiplicative; the trace is kept), or Epanechnikov
+    kernels of width ``n^(-1/3)`` times the spread.
 
     Parameters
     ----------
@@ -146,7 +157,8 @@ def clean_eigenvalues(eigenvalues, *, noise: str = "multiplicative", variance: f
     variance : float
         v of additive noise.
     ratio : float
-        q of multiplicative noise, parameters by samples; above 1, the zero eigenvalues become their common best value.
+        q of multiplicative noise, parameters by samples. Where there are fewer samples than parameters, centred or
+        not, the zero eigenvalues become their common best value; zeros that the population has stay.
 
     Returns
     -------
@@ -160,7 +172,7 @@ def clean_eigenvalues(eigenvalues, *, noise: str = "multiplicative", variance: f
 
     Notes
     -----
-    Time and memory n^2. Ledoit and Wolf (2020), sections 4 and C.
+    Time and memory n^2. Ledoit and Wolf (2022), section 4; additive: the kernels of Ledoit and Wolf (2020).
 
     Examples
     --------
@@ -178,47 +190,58 @@ def clean_eigenvalues(eigenvalues, *, noise: str = "multiplicative", variance: f
     if noise == "additive":
         if variance is None:
             raise ValueError("additive noise needs variance=")
-        width = np.full(len(x), max(x.std(), np.sqrt(variance)) * len(x) ** (-1 / 3))
-        _, hilbert = _kernel(x, x, width)
-        return x - 2 * positive(variance, "variance") * np.pi * hilbert
+        width = max(x.std(), np.sqrt(positive(variance, "variance"))) * len(x) ** (-1 / 3)
+        return x - 2 * variance * np.pi * _hilbert(x, width)
     if noise != "multiplicative":
         raise ValueError(f"noise must be 'additive' or 'multiplicative', found {noise!r}")
     if ratio is None:
         raise ValueError("multiplicative noise needs ratio=, the number of parameters by that of samples")
-    return _ledoit_peche(x, positive(ratio, "ratio"))
+    return _quadratic_inverse(x, positive(ratio, "ratio"))
 
 
-def _ledoit_peche(x, q):
-    scale = x.max()
+def _quadratic_inverse(x, q):
+    """Ledoit and Wolf's quadratic-inverse shrinkage: as good as their kernels, and sound where q is near 1 or large.
+
+    With y = 1/x, theta the smoothed Hilbert transform of the inverse eigenvalues and phi its conjugate,
+    1 / cleaned = y ((1 - q)^2 + 2 q (1 - q) theta + q^2 (theta^2 + phi^2)), up to a factor that keeps the trace.
+    """
+    n, scale = len(x), x.max()
     if x.min() < -1e-10 * abs(scale) or scale <= 0:
         raise ValueError(f"a sample covariance has no negative eigenvalues and a positive one, found {x.min():.6g} to "
                          f"{scale:.6g}")
-    null = min(round(len(x) * (1 - 1 / q)), len(x) - 1) if q > 1 else 0
-    order = np.argsort(x)
-    kept = x[order[null:]]
-    if kept[0] <= 0:
-        raise ValueError(f"a ratio of {q:.6g} leaves {null} zero eigenvalues, found more; check ratio")
-    width = kept * (len(x) / q) ** (-1 / 3)
-    density, hilbert = _kernel(kept, kept, width)
-    if q <= 1:
-        cleaned = kept / ((np.pi * q * kept * density) ** 2 + (1 - q + np.pi * q * kept * hilbert) ** 2)
-        zero = 0.0
-    else:
-        cleaned = 1 / (np.pi**2 * kept * (density**2 + hilbert**2))
-        at_zero = _kernel(np.zeros(1), kept, width)[1][0]
-        zero = 1 / (np.pi * (q - 1) * -at_zero) if at_zero < 0 else 0.0
-    out = np.empty_like(x)
-    out[order[:null]], out[order[null:]] = zero, cleaned
-    return out
+    order, x = np.argsort(x), x / scale
+    null, q = _zeros(x[order], q)
+    y = 1 / x[order[null:]]
+    width = (min(q, 1 / q) ** 2 / (n if q > 1 else len(y))) ** _POWER * y
+    gaps = y[:, None] - y
+    weights = y / (gaps**2 + width**2)
+    theta, phi = np.mean(-gaps * weights, 1), np.mean(width * weights, 1)
+    square = theta**2 + phi**2
+    out = np.zeros(n)
+    out[order[null:]] = 1 / (y * (square if q > 1 else (1 - q) ** 2 + 2 * q * (1 - q) * theta + q**2 * square))
+    if q > 1:
+        out[order[:null]] = 1 / ((q - 1) * y.mean())
+    return out * (scale * (x.sum() / out.sum()))
 
 
-def _kernel(at, nodes, widths):
-    """Density and its Hilbert transform ``(1/pi) PV ∫ p(t) / (x - t) dt`` from Epanechnikov kernels on the nodes."""
-    t = (at[:, None] - nodes) / widths
+def _zeros(x, q) -> tuple[int, float]:
+    """How many of the sorted eigenvalues, the largest of which is 1, are zeros, and the ratio that goes with them.
+
+    Missing samples make as many zeros, and one more where the samples have been centred. Zeros beyond these are the
+    population's: the rest is a smaller population seen through as many samples.
+    """
+    n, samples = len(x), len(x) / q
+    rank = min(np.count_nonzero(x > 4 * n * np.finfo(float).eps), max(round(samples), 1))
+    if rank < samples - 1.5:
+        return n - rank, rank / samples
+    return n - rank, n / rank if rank < n else q
+
+
+def _hilbert(x, width):
+    """Hilbert transform ``(1/pi) PV ∫ p(t) / (x - t) dt`` of the density from Epanechnikov kernels, at its nodes."""
+    t = (x[:, None] - x) / width
     root = np.sqrt(5.0)
-    density = np.maximum(1 - t**2 / 5, 0) * 3 / (4 * root) / widths
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(np.abs((root - t) / (root + t)))
         inner = np.where(np.abs(np.abs(t) - root) < 1e-12, 0.0, (1 - t**2 / 5) * logs)
-    hilbert = -(-3 * t / (10 * np.pi) + 3 / (4 * root * np.pi) * inner) / widths
-    return density.mean(1), hilbert.mean(1)
+    return np.mean(3 * t / 10 - 3 / (4 * root) * inner, 1) / (np.pi * width)
