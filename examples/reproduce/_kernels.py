@@ -12,12 +12,16 @@ KERNELS = {
     "exponential": lambda r: np.exp(-r),
     "matern-3/2": lambda r: (1 + np.sqrt(3) * r) * np.exp(-np.sqrt(3) * r),
 }
+ROWS = 512  # of the matrix that are made at a time
 
 
 def kernel_matrix(n, lengthscale, seed, noise=1e-8, kernel="rbf", dimension=6):
     """Kernel matrix of `n` Gaussian inputs at the thesis's length-scale, with `noise` on the diagonal."""
     inputs = np.random.default_rng(seed).standard_normal((n, dimension))
-    K = KERNELS[kernel](cdist(inputs, inputs) / (0.25 + 2.99 * lengthscale))
+    K = np.empty((n, n))
+    for start in range(0, n, ROWS):  # so that no other array of the matrix's size is made
+        rows = slice(start, start + ROWS)
+        K[rows] = KERNELS[kernel](cdist(inputs[rows], inputs) / (0.25 + 2.99 * lengthscale))
     K[np.diag_indices(n)] += noise
     return K
 
