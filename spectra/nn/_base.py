@@ -20,7 +20,7 @@ from spectra.nn._cache import GraphCache
 from spectra.nn._check import check_product
 from spectra.nn._data import Batches
 from spectra.nn._losses import Loss, Value
-from spectra.nn._network import Network
+from spectra.nn._network import Network, require_finite
 from spectra.nn._parameters import Parameters, choose
 from spectra.operators import LinearOperator
 
@@ -74,6 +74,7 @@ class CurvatureOperator(LinearOperator):
 
     # Products
 
+    @torch.inference_mode(False)
     def _matmat(self, V):
         rows = self._enter(V)
         total = _Sum(rows, self._network.parameters)
@@ -83,6 +84,7 @@ class CurvatureOperator(LinearOperator):
                 advance()
         return self._finite(self._scaled(total.result(), sum(self._counts), sum(self._units))).T
 
+    @torch.inference_mode(False)
     def per_batch(self, V) -> Iterator[torch.Tensor]:
         """The products of the batches one by one: blocks of the shape of V, curvatures of single batches.
 
@@ -108,7 +110,7 @@ class CurvatureOperator(LinearOperator):
         if self._unchecked:
             self._unchecked = False
             check_product(self, self._network, self._batches.first())
-        return V.detach().to(self.like).T.contiguous()
+        return (V.clone() if V.is_inference() else V.detach()).to(self.like).T.contiguous()
 
     def _forget(self) -> None:
         """The weights have changed: what was computed from them is void."""
@@ -172,19 +174,21 @@ class CurvatureOperator(LinearOperator):
 
     def _settle(self, loss: Loss) -> None:
         if loss.is_criterion is None:
-            with self._network.still(), torch.no_grad():
-                self._network.call(loss.settle, self._network.place(self._batches.first()), 0)
+            with self._network.still():
+                self._network.evaluate(loss.settle, self._network.place(self._batches.first()), 0)
 
     def loss(self) -> float:
         """The loss over all data: the number whose curvature this is."""
         total, counts = 0.0, []
         for index, batch in enumerate(self._batches):
-            with self._network.still(), torch.no_grad():
-                value = self._network.value(self._network.place(batch), index)
-            total += float(value.total)
+            with self._network.still():
+                value = self._network.evaluate(self._network.loss, self._network.place(batch), index)
+            require_finite(value, index)
+            total += float(value.total.detach())
             counts.append(value.count)
         return total if self._network.loss.adds else total / sum(counts)
 
+    @torch.inference_mode(False)
     def gradient(self) -> torch.Tensor:
         """Gradient of `loss()`, shape (P,)."""
         self._network.refresh()

@@ -42,7 +42,11 @@ class GraphCache:
         if shapes in self._sizes:
             graph = make()
         else:
-            graph, self._sizes[shapes] = _measured(make)
+            graph, size = _measured(make)
+            if size is None:
+                self.full = True
+                return graph, False
+            self._sizes[shapes] = size
         if self.spent + self._sizes[shapes] > self.budget:
             self.full = True
             return graph, False
@@ -51,8 +55,8 @@ class GraphCache:
         return graph, True
 
 
-def _measured(make) -> tuple[Any, int]:
-    """A graph and the bytes of the tensors that it saves for its products."""
+def _measured(make) -> tuple[Any, int | None]:
+    """A graph and the bytes of the tensors that it saves for its products; None where they cannot be seen."""
     storages: dict[int, int] = {}
 
     def pack(tensor):
@@ -60,8 +64,13 @@ def _measured(make) -> tuple[Any, int]:
         storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        graph = make()
+    try:
+        with saved_tensors_hooks(pack, lambda tensor: tensor):
+            graph = make()
+    except RuntimeError as error:
+        if "saved tensor hooks" not in str(error):  # transforms of torch.func inside a model do not go with hooks
+            raise
+        return make(), None
     return graph, sum(storages.values())
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 
 import torch
+from torch.autograd.graph import disable_saved_tensors_hooks
 
 from spectra.nn._data import head
-from spectra.nn._derivatives import plain_formulas
 
 with warnings.catch_warnings():  # of torch, about its own use of torch.jit.script, when forward mode is first used
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -15,20 +15,21 @@ with warnings.catch_warnings():  # of torch, about its own use of torch.jit.scri
 
 _SAMPLES = 8
 _TOLERANCE = {"jvp": 1e-6, "differences": 1e-3}
+_RECOMPUTED = ("the model recomputes activations (torch.utils.checkpoint), which lose their way to the copied weights "
+               "of a product; switch checkpointing off, and use smaller batches if memory is short")
 _STEP = 1e-8  # of central differences in float64: so short that kinks of ReLU are hardly ever crossed
 
 
-def directional_derivative(function, point: list, direction: list) -> tuple[list, str]:
+def directional_derivative(function, plain, point: list, direction: list) -> tuple[list, str]:
     """Derivative of a function of tensors along a direction, by `torch.func.jvp` or, where a layer refuses forward
-    mode, by central differences; and which of the two."""
+    mode, by central differences of `plain`, the same function without transforms of torch; and which of the two."""
     point = [one.detach() for one in point]
     try:
-        with plain_formulas():
-            return list(torch.func.jvp(function, tuple(point), tuple(direction))[1]), "jvp"
+        return list(torch.func.jvp(function, tuple(point), tuple(direction))[1]), "jvp"
     except (NotImplementedError, RuntimeError, TypeError):
-        ahead = function(*(p + _STEP * d for p, d in zip(point, direction, strict=True)))
-        behind = function(*(p - _STEP * d for p, d in zip(point, direction, strict=True)))
-        return [(a - b) / (2 * _STEP) for a, b in zip(ahead, behind, strict=True)], "differences"
+        ahead = plain(*(p + _STEP * d for p, d in zip(point, direction, strict=True)))
+        behind = plain(*(p - _STEP * d for p, d in zip(point, direction, strict=True)))
+    return [(a - b) / (2 * _STEP) for a, b in zip(ahead, behind, strict=True)], "differences"
 
 
 def check_product(operator, network, batch) -> None:
@@ -39,7 +40,7 @@ def check_product(operator, network, batch) -> None:
     generator = torch.Generator().manual_seed(0)
     pieces = [torch.randn(leaf.shape, generator=generator, dtype=torch.float64).to(leaf) / leaf.numel() ** 0.5
               for leaf in exact.leaves]
-    with exact.still():
+    with exact.still(), disable_saved_tensors_hooks(_RECOMPUTED):
         expected, means = operator._reference(exact, batch, 0, pieces)
         graph = operator._graph(exact, batch, 0)
         found = [graph.product(pieces, last=True)]
@@ -58,4 +59,5 @@ def _compare(found, expected, means: str, name: str) -> None:
     if not error <= _TOLERANCE[means] * scale:
         raise ValueError(f"a product of {name} differs from the directional derivative ({means}) by "
                          f"{error / scale:.2g} of its size, in float64 on the first samples: a layer of the model has "
-                         "a wrong derivative, or the loss is not repeatable; check=None goes on without this test")
+                         "a wrong or missing second derivative (an autograd.Function marked once_differentiable, a "
+                         "checkpoint), or the loss is not repeatable; check=None goes on without this test")

@@ -31,7 +31,10 @@ class Batches:
         self.complete = False
 
     def __len__(self) -> int:
-        return len(self.data) if hasattr(self.data, "__len__") else len(self._seen)
+        try:
+            return len(self.data)
+        except TypeError:  # a loader of a stream has the method, and no length
+            return len(self._seen)
 
     def __iter__(self) -> Iterator:
         """The batches; the caller's random state is held back while the loader works."""
@@ -47,11 +50,11 @@ class Batches:
             self._compare(index, batch)
             yield batch
             index += 1
-        if index == 0:
+        if index == 0 and not self.complete:
             raise ValueError("the data hold no batch")
         if self.complete and index != len(self._seen):
-            raise ValueError(f"this pass over the data has {index} batches, the first had {len(self._seen)}; "
-                             "pass list(data)")
+            raise ValueError(f"this pass over the data has {index} batches, the first had {len(self._seen)}; can they "
+                             "be read only once? pass list(data)")
         self.complete = True
 
     def first(self):

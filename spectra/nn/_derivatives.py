@@ -1,7 +1,8 @@
 """Second derivatives that are cheaper, or righter, than PyTorch's own.
 
 Weight normalisation. `torch._weight_norm` has a fused derivative whose own derivative by v is wrong (seen in 2.13: the
-Hessian comes out asymmetric, off by 40 % on a small network); the plain formula takes its place.
+Hessian comes out asymmetric, off by 40 % on a small network); the plain formula takes its place. An embedding with
+`padding_idx` keeps the gradient from that row, but forward mode lets a tangent through; here the row is a constant.
 
 Linear layers and convolutions. Both are bilinear, y = B(x, w). For an output gradient g their gradients are
 g_x = X(g, w) and g_w = W(g, x), bilinear again, and the adjoints of those, for weights a_x and a_w of the gradients,
@@ -15,6 +16,7 @@ empty where w is a parameter itself, which takes one ninth off a Hessian product
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -34,6 +36,38 @@ def _squared_error(z, y, *, reduction="mean"):
     return square.mean() if reduction == "mean" else square.sum()
 
 
+def _embedding(tokens, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
+    if max_norm is not None or scale_grad_by_freq:
+        raise ValueError("an embedding with max_norm or scale_grad_by_freq changes its weights or gradients by the "
+                         "batch, so they are not those of one loss; switch both off")
+    found = torch.embedding(weight, tokens)
+    if padding_idx is None:
+        return found
+    return torch.where((tokens == padding_idx % len(weight))[..., None], _Constant.apply(found), found)
+
+
+class _Constant(Function):
+    """The value without derivatives; `detach` would let tangents of forward mode through."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, g):
+        return torch.zeros_like(g)
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return torch.zeros_like(tangent)
+
+
 class plain_formulas(TorchFunctionMode):
     """Within it, fused functions with derivatives that are wrong or missing are written out.
 
@@ -44,6 +78,8 @@ class plain_formulas(TorchFunctionMode):
         kwargs = kwargs or {}
         if function is torch._weight_norm:
             return _weight_norm(*args, **kwargs)
+        if function is F.embedding:
+            return _embedding(*args, **kwargs)
         if function is F.mse_loss and len(args) == 2 and args[0].shape == args[1].shape:
             told = {name: one for name, one in kwargs.items() if one is not None}
             if set(told) <= {"reduction"} and told.get("reduction") != "none":
@@ -54,20 +90,31 @@ class plain_formulas(TorchFunctionMode):
 class cheap_second_derivatives(TorchFunctionMode):
     """Within it, linear layers and convolutions have the second derivatives of this file.
 
+    They serve one gradient and products with its derivative. A loss that itself takes derivatives (of a gradient
+    penalty, of a differential equation) is computed within `loss()`, where they are those of torch.
+
     `at_zero` says that output gradients are zero, and only the graph of the gradients is wanted: J' u, linear in u.
     """
 
     def __init__(self, at_zero: bool = False):
         super().__init__()
-        self.at_zero = at_zero
+        self.at_zero, self.in_loss = at_zero, False
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         bind = _BILINEAR.get(function)
-        found = bind(*args, **kwargs) if bind else None
+        found = bind(*args, **kwargs) if bind and not torch._C._are_functorch_transforms_active() else None
         if found is None or torch.is_autocast_enabled(found[0].device.type):
             return function(*args, **kwargs)
-        return _Bilinear.apply(*found, self.at_zero)
+        return _Bilinear.apply(*found, self)
+
+    @contextlib.contextmanager
+    def loss(self):
+        self.in_loss = True
+        try:
+            yield
+        finally:
+            self.in_loss = False
 
 
 class _Maps(NamedTuple):
@@ -80,7 +127,7 @@ class _Maps(NamedTuple):
 
 
 def _linear(input, weight, bias=None):
-    return input, weight, bias, _LINEAR
+    return (input, weight, bias, _LINEAR) if input.dim() > 1 and weight.dim() == 2 else None
 
 
 def _linear_to_weight(g, x, w):
@@ -115,21 +162,22 @@ class _Bilinear(Function):
     """y = B(x, w) + b."""
 
     @staticmethod
-    def forward(ctx, x, w, b, maps, at_zero):
+    def forward(ctx, x, w, b, maps, mode):
         ctx.save_for_backward(x, w)
-        ctx.maps, ctx.at_zero, ctx.is_parameter = maps, at_zero, w.is_leaf
+        ctx.maps, ctx.mode, ctx.is_parameter = maps, mode, w.is_leaf
         return maps.output(x, w, b)
 
     @staticmethod
     def backward(ctx, g):
         (x, w), maps = ctx.saved_tensors, ctx.maps
         wants_x, wants_w, wants_b = ctx.needs_input_grad[:3]
-        if not torch.is_grad_enabled():  # a product
+        if ctx.mode.in_loss or not torch.is_grad_enabled():  # without a graph it is a product
             return (maps.to_input(g, w, x) if wants_x else None, maps.to_weight(g, x, w) if wants_w else None,
                     g.sum(maps.over(g)) if wants_b else None, None, None)
-        if ctx.at_zero:  # linear in g alone
+        at_zero = ctx.mode.at_zero
+        if at_zero:  # linear in g alone
             x, w = x.detach(), w.detach()
-        value_x, value_w = not ctx.at_zero, not (ctx.at_zero or ctx.is_parameter)
+        value_x, value_w = not at_zero, not (at_zero or ctx.is_parameter)
         g_x, g_w = _Gradients.apply(g, x, w, maps, (wants_x, wants_w, value_x, value_w))
         return g_x, g_w, g.sum(maps.over(g)) if wants_b else None, None, None
 

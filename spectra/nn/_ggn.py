@@ -6,11 +6,17 @@ Reference: Schraudolph, Neural Computation 14 (2002), doi 10.1162/08997660260028
 from __future__ import annotations
 
 import torch
+from scipy.linalg import eigvalsh_tridiagonal
 
+from spectra import _arrays
+from spectra.krylov import lanczos
 from spectra.nn._base import CurvatureOperator
 from spectra.nn._check import directional_derivative
 from spectra.nn._losses import closed_form
 from spectra.nn._outputs import OutputGraph, Outputs, dual_product, output_function
+from spectra.operators import LinearOperator
+
+_MANY = 1_000_000  # outputs of the first samples, of which a Lanczos basis would be long
 
 
 class OutputCurvatureOperator(CurvatureOperator):
@@ -42,13 +48,8 @@ class OutputCurvatureOperator(CurvatureOperator):
         self._require_split(network, batch, index)
         found = Outputs(network, batch, index)
         outputs = output_function(network, batch, index, found.positions)
-        tangents, means = directional_derivative(outputs, network.leaves, pieces)
+        tangents, means = directional_derivative(outputs, outputs, network.leaves, pieces)
         bent = self._exact(found, index)(tangents)
-        form = sum(float((u * b).sum()) for u, b in zip(tangents, bent, strict=True))
-        size = sum(float(u.norm() * b.norm()) for u, b in zip(tangents, bent, strict=True))
-        if form < -1e-9 * size:
-            raise ValueError(f"{type(self).__name__} needs a loss that is convex in the outputs of the model, but its "
-                             f"second derivative along one direction is {form:.3g}; use HessianOperator")
         return torch.autograd.grad(found.tensors, network.leaves, bent, allow_unused=True), means
 
     def _exact(self, outputs: Outputs, index: int):
@@ -85,8 +86,9 @@ class GGNOperator(OutputCurvatureOperator):
     Raises
     ------
     ValueError
-        As `HessianOperator`; and if the loss cannot be split or is not convex in the outputs (checked along one
-        direction).
+        As `HessianOperator`; and if the loss cannot be split or is not convex in the outputs: looked for by a dozen
+        Lanczos steps on H_b at the first samples. With ``check=None`` a loss that is not known is not claimed to be
+        convex: `psd` is False.
 
     Notes
     -----
@@ -109,6 +111,7 @@ class GGNOperator(OutputCurvatureOperator):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self.psd = self._verified or self._network.loss.kind is not None
         if self._network.loss.kind == "likelihood":
             raise ValueError("NLLLoss is linear in its log-probabilities, so split there the Gauss-Newton matrix is "
                              "zero; let the model return logits, and use CrossEntropyLoss")
@@ -122,7 +125,9 @@ class GGNOperator(OutputCurvatureOperator):
         return _twice_differentiated(outputs)
 
     def _exact(self, outputs, index):
-        return _twice_differentiated(outputs)
+        M = _twice_differentiated(outputs)
+        _require_convex(M, outputs.copies)
+        return M
 
 
 def _twice_differentiated(outputs: Outputs):
@@ -138,3 +143,30 @@ def _twice_differentiated(outputs: Outputs):
                                    allow_unused=True, materialize_grads=True)
 
     return product
+
+
+class _AtOutputs(LinearOperator):
+    """M as an operator on the outputs laid end to end."""
+
+    hermitian = _verified = True
+
+    def __init__(self, product, tensors):
+        self.product, self.tensors = product, tensors
+        self.like = tensors[0].detach().new_empty(0)
+        super().__init__((sum(z.numel() for z in tensors),) * 2, _arrays.dtype_of(self.like))
+
+    def _matmat(self, V):
+        (u,) = V.T
+        pieces = u.split([z.numel() for z in self.tensors])
+        bent = self.product([piece.view(z.shape) for piece, z in zip(pieces, self.tensors, strict=True)])
+        return torch.cat([one.reshape(-1) for one in bent])[:, None]
+
+
+def _require_convex(product, tensors) -> None:
+    M = _AtOutputs(product, tensors)
+    start = torch.randn(M.shape[0], generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(M.like)
+    alpha, beta, _ = lanczos(M, start, 2 if M.shape[0] > _MANY else 12)
+    ritz = eigvalsh_tridiagonal(alpha[0], beta[0])
+    if ritz[0] < -1e-9 * abs(ritz).max():
+        raise ValueError("GGNOperator needs a loss that is convex in the outputs of the model, but a second derivative "
+                         f"of it is {ritz[0]:.3g}; use HessianOperator")

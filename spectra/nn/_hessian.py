@@ -13,7 +13,7 @@ import torch
 
 from spectra.nn._base import CurvatureOperator
 from spectra.nn._check import directional_derivative
-from spectra.nn._derivatives import cheap_second_derivatives, plain_formulas
+from spectra.nn._derivatives import cheap_second_derivatives
 
 
 class HessianOperator(CurvatureOperator):
@@ -86,8 +86,12 @@ class HessianOperator(CurvatureOperator):
         def loss(*leaves):
             return network.value(batch, index, dict(zip(names, leaves, strict=True))).total
 
-        gradient = torch.func.grad(loss, argnums=tuple(range(len(names))))
-        return directional_derivative(gradient, network.leaves, pieces)
+        def gradient(*leaves):  # for layers that torch.func does not know
+            leaves = [leaf.requires_grad_() for leaf in leaves]
+            return torch.autograd.grad(loss(*leaves), leaves, allow_unused=True, materialize_grads=True)
+
+        by_transform = torch.func.grad(loss, argnums=tuple(range(len(names))))
+        return directional_derivative(by_transform, gradient, network.leaves, pieces)
 
 
 class _GradientGraph:
@@ -95,8 +99,9 @@ class _GradientGraph:
 
     def __init__(self, network, batch, index):
         self.leaves = network.leaves
-        with plain_formulas(), cheap_second_derivatives():
-            self.value = network.value(batch, index)
+        with cheap_second_derivatives() as derivatives:
+            with derivatives.loss():
+                self.value = network.value(batch, index)
             found = torch.autograd.grad(self.value.total, self.leaves, create_graph=True, allow_unused=True)
         self.value = self.value._replace(total=self.value.total.detach(), outputs=None, targets=None)
         self.curved = [i for i, g in enumerate(found) if g is not None and g.requires_grad]

@@ -100,6 +100,9 @@ class Loss:
         if not self.is_criterion:
             return self._of_model(model, batch)
         z, y = _outputs_and_targets(model, batch)
+        if self.kind and not isinstance(z, torch.Tensor):
+            raise TypeError(f"{self.kind} loss needs one tensor of outputs (or an object with `logits`), but the model "
+                            f"returned a {type(z).__name__}; pass loss_fn(model, batch), which picks what it needs")
         loss = _scalar(self.function(z, y))
         count, units = self._counts(z, y)
         if count == 0:
@@ -172,6 +175,8 @@ def _outputs_and_targets(model, batch):
         z = model(*inputs)
     else:
         z = model(inputs)
+    if isinstance(z, Mapping) and "logits" in z:
+        return z["logits"], y
     return getattr(z, "logits", z), y
 
 

@@ -7,6 +7,7 @@ clones of its buffers, by `torch.func.functional_call`. So nothing is written to
 from __future__ import annotations
 
 import contextlib
+import sys
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from spectra.nn._data import mapped
+from spectra.nn._derivatives import plain_formulas
 from spectra.nn._losses import Loss, Value
 from spectra.nn._parameters import Parameters
 
@@ -68,18 +70,20 @@ class Network:
         """
         held = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
         held = {name: tensor for name, tensor in held.items() if not tensor.is_complex()}
+        versions = [None if t.is_inference() else t._version for t in held.values()]
         sums = torch.stack([t.detach().sum(dtype=torch.float64).to(self.device) for t in held.values()]).tolist()
         for (name, tensor), total in zip(held.items(), sums, strict=True):
             if total - total != 0 and not torch.isfinite(tensor).all() and isinstance(tensor, nn.Parameter):
                 raise ValueError(f"parameter {name} holds NaN or Inf; expected finite weights")
         sums = [str(total) for total in sums]  # as text: a mask of -inf is equal to itself, NaN would not be
-        found = [(name, t.data_ptr(), t._version, total) for (name, t), total in zip(held.items(), sums, strict=True)]
+        found = list(zip(held, [t.data_ptr() for t in held.values()], versions, sums, strict=True))
         if found == self._fingerprint:
             return False
         self._fingerprint = found
-        self._leaves = {name: p.detach().to(self.dtype) for name, p in self.model.named_parameters()}
-        for name in self.parameters.names:
-            self._leaves[name].requires_grad_()
+        with torch.inference_mode(False):
+            self._leaves = {name: _usable(p.detach(), self.dtype) for name, p in self.model.named_parameters()}
+            for name in self.parameters.names:
+                self._leaves[name].requires_grad_()
         return True
 
     @property
@@ -91,28 +95,39 @@ class Network:
 
     def place(self, batch):
         """A batch on the device of the model and in its precision."""
-        return mapped(lambda one: one.to(device=self.device, dtype=self.dtype if one.is_floating_point() else None),
-                      batch)
+        return mapped(lambda one: _usable(one.to(self.device), self.dtype), batch)
 
     def call(self, f, batch, index: int, replaced: dict | None = None):
         """``f(model, batch)`` with the leaves in place of the parameters; `replaced` takes the place of some."""
         tensors = {**self._leaves, **(replaced or {}), **self._buffers()}
-        before = torch.get_rng_state()
+        before = self._random_states()
         if self.dropout == "seeded":
             torch.manual_seed(index)
-        value = functional_call(self._call, {f"model.{name}": t for name, t in tensors.items()}, (f, batch))
-        if self.dropout != "seeded" and not torch.equal(before, torch.get_rng_state()):
+        with plain_formulas():
+            value = functional_call(self._call, {f"model.{name}": t for name, t in tensors.items()}, (f, batch))
+        if self.dropout != "seeded" and not all(map(torch.equal, before, self._random_states())):
             raise ValueError(f"the forward pass draws random numbers with dropout={self.dropout!r}, so every product "
                              "would be that of another matrix; use dropout='off', or 'seeded' for one fixed draw")
         return value
 
+    def _random_states(self) -> list[torch.Tensor]:
+        states = [torch.get_rng_state()]
+        return states if self.device.type != "cuda" else [*states, torch.cuda.get_rng_state(self.device)]
+
+    def evaluate(self, f, batch, index: int):
+        """``f(model, batch)`` without a graph, unless f itself differentiates."""
+        try:
+            with torch.no_grad():
+                return self.call(f, batch, index)
+        except RuntimeError as error:
+            if "does not require grad" not in str(error):
+                raise
+        return self.call(f, batch, index)
+
     def value(self, batch, index: int, replaced: dict | None = None) -> Value:
         """Loss of a batch; finite, or an error that names the batch."""
-        value = self.call(self.loss, batch, index, replaced)
-        if not torch.isfinite(value.total.detach()):
-            raise ValueError(f"the loss of batch {index} is {value.total.item()}; expected a finite number: look at "
-                             "this batch and at the weights")
-        if value.total.requires_grad or not torch.is_grad_enabled():
+        value = require_finite(self.call(self.loss, batch, index, replaced), index)
+        if value.total.requires_grad:
             return value
         raise ValueError("the loss does not depend on the chosen parameters; does loss_fn use the model it is given, "
                          "without torch.no_grad and without detach?")
@@ -135,12 +150,19 @@ class Network:
             stack.enter_context(torch.autocast(self.device.type, enabled=False))
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # the fast kernels have no second derivative
             stack.enter_context(_no_fused_transformers())
+            if "torch._dynamo" in sys.modules:  # compiled parts have first derivatives only
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
             if self.device.type == "cuda":
                 stack.enter_context(_exact_cudnn(without=self._recurrent))
             try:
                 for module, training in modes:
                     module.training = self._training(module, training)
                 yield
+            except NotImplementedError as error:
+                if "derivative" not in str(error):
+                    raise
+                raise NotImplementedError(f"a layer of the model has no second derivative: {error}; replace the layer, "
+                                          "or leave what lies before it out with params=") from error
             finally:
                 for module, training in modes:
                     module.training = training
@@ -151,13 +173,28 @@ class Network:
         return {"off": False, "seeded": True, "error": training}[self.dropout]
 
 
+def require_finite(value: Value, index: int) -> Value:
+    if not torch.isfinite(value.total.detach()):
+        raise ValueError(f"the loss of batch {index} is {value.total.item()}; expected a finite number: look at this "
+                         "batch and at the weights")
+    return value
+
+
+def _usable(tensor, dtype):
+    """In the precision of the products if it is a real number, and ready for autograd."""
+    if tensor.is_floating_point():
+        tensor = tensor.to(dtype)
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
 def _precision(model, dtype) -> torch.dtype:
     if isinstance(dtype, str):
         dtype = getattr(torch, dtype, dtype)
     if dtype is None:
         dtype = torch.float32
         for parameter in model.parameters():
-            dtype = torch.promote_types(dtype, parameter.dtype)
+            if parameter.is_floating_point():
+                dtype = torch.promote_types(dtype, parameter.dtype)
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"products run in float32 or float64, found {dtype}; lower precision is noise to a "
                          "recurrence, so models in bfloat16 are evaluated in float32")

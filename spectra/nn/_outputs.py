@@ -16,7 +16,7 @@ import torch
 from torch.autograd import forward_ad
 
 from spectra.nn._data import mapped, tensors
-from spectra.nn._derivatives import cheap_second_derivatives, plain_formulas
+from spectra.nn._derivatives import cheap_second_derivatives
 
 
 class Outputs:
@@ -91,8 +91,9 @@ class OutputGraph:
 
     def __init__(self, network, batch, index, curvature: Curvature):
         self.leaves = network.leaves
-        with plain_formulas(), cheap_second_derivatives(at_zero=True):
-            outputs = Outputs(network, batch, index)
+        with cheap_second_derivatives(at_zero=True) as derivatives:
+            with derivatives.loss():
+                outputs = Outputs(network, batch, index)
             self.tensors = outputs.tensors
             self.u = [torch.zeros_like(z, requires_grad=True) for z in self.tensors]
             found = torch.autograd.grad(self.tensors, self.leaves, self.u, create_graph=True, allow_unused=True)

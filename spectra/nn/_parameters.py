@@ -72,6 +72,7 @@ def choose(model: torch.nn.Module, params) -> Parameters:
     everything = dict(model.named_parameters())
     if not everything:
         raise ValueError(f"{type(model).__name__} has no parameters")
+    _require_values(everything)
     chosen = _names(everything, params)
     if not chosen:
         raise ValueError("no parameter is left: expected at least one that is trainable (requires_grad) or named in "
@@ -81,6 +82,17 @@ def choose(model: torch.nn.Module, params) -> Parameters:
             raise TypeError(f"expected real parameters, but {name} has dtype {everything[name].dtype}; leave it out "
                             "with params=")
     return Parameters({name: everything[name].shape for name in everything if name in chosen})
+
+
+def _require_values(everything: dict) -> None:
+    for name, p in everything.items():
+        if isinstance(p, torch.nn.parameter.UninitializedParameter):
+            raise ValueError(f"parameter {name} has no shape yet; call the lazy model on a batch first")
+        if p.device.type == "meta":
+            raise ValueError(f"parameter {name} is on the meta device and has no values; load the weights first")
+    devices = sorted({str(p.device) for p in everything.values()})
+    if len(devices) > 1:
+        raise ValueError(f"the parameters lie on {devices}, and products need them on one device; move the model")
 
 
 def _names(everything: dict, params) -> set[str]:
