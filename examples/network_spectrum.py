@@ -39,14 +39,14 @@ def network(checkpoint=None):
 
 def trained():
     """A small convolutional network on the digits of 8 x 8 pixels."""
-    split = data.load("digits", train=400)
+    split = data.load("digits", train=300)
     model = networks.build("cnn", **split.shape)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    train.fit(model, optimizer, split, epochs=8, batch=50, progress=False)
+    train.fit(model, optimizer, split, epochs=10, batch=50, progress=False)
     return model, split
 
 
-def main(checkpoint=None, picture=None, steps=40):
+def main(checkpoint=None, picture=None, steps=30):
     model, loss, batches, test = network(checkpoint)
 
     # The spectrum, from one vector of random signs.

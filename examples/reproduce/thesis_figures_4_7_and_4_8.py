@@ -74,6 +74,14 @@ def class_gradients(model, batches):
     return torch.linalg.qr(torch.stack([sums[c] for c in sorted(sums)], 1))[0]
 
 
+@torch.no_grad()
+def class_losses(model, batches):
+    """Mean loss of each class."""
+    x, y = (torch.cat(part) for part in zip(*batches, strict=True))
+    losses = torch.nn.functional.cross_entropy(model(x), y, reduction="none")
+    return [float(losses[y == c].mean()) for c in range(int(y.max()) + 1)]
+
+
 def _advanced(op, steps, seed, path, label, every=20):
     """The Lanczos run of two vectors, kept in a file every so many steps."""
     if path and path.exists():
@@ -284,7 +292,7 @@ def report(name, model, split, history, samples, steps, keep, early=None, progre
     document = {"network": name, "parameters": networks.parameters(model), "samples": count, "steps": steps,
                 "size": f"{name}, {networks.parameters(model):,} parameters, {count:,} images", "classes": classes,
                 "history": history[-1], "paper": PAPER, "loss": found["hessian"]["loss"],
-                "spectra": compared(found, classes)}
+                "losses of the classes": class_losses(model, batches), "spectra": compared(found, classes)}
     if early is not None:
         few = run(early, batches[: max(len(batches) * 2 // 5, 1)], min(steps, 50), kinds=("ggn",))
         document["early"] = compared(few, classes)["ggn"] | {"loss": few["ggn"]["loss"], "steps": min(steps, 50)}
@@ -309,19 +317,19 @@ def picture_4_7(found, diagonals, path):
         spectra.plot.stem(_first(found[kind]["density"]), ax, log=True)
         ax.set_title({"hessian": "Hessian", "ggn": "Gauss-Newton"}[kind] + ", 100 steps, one vector")
     if diagonals:
-        _histogram(axes[2], diagonals, found["ggn"]["density"])
+        _exceeding(axes[2], diagonals, found["ggn"]["density"])
     figure.savefig(path, dpi=100)
     plt.close(figure)
 
 
-def _histogram(ax, diagonals, rho):
+def _exceeding(ax, diagonals, rho):
+    """How many eigenvalues, and entries of the diagonals, lie above x."""
     nodes, weights = rho.rules[0]
-    edges = np.linspace(0, nodes[-1] * 1.02, 80)
+    x = nodes[-1] * np.geomspace(1e-6, 1, 400)
+    ax.plot(x, [rho.size * weights[nodes >= one].sum() for one in x], "k", drawstyle="steps-post", label="eigenvalues")
     for name, diagonal in diagonals.items():
-        shares = np.histogram(diagonal, edges)[0] / len(diagonal)
-        ax.stairs(np.maximum(shares, 1e-9), edges, label=f"diagonal, {name}", alpha=0.8)
-    ax.plot(nodes[nodes > 0], weights[nodes > 0], "k.", markersize=4, label="Lanczos")
-    ax.set(yscale="log", xlabel="eigenvalue, or entry", ylabel="share", ylim=(0.1 / rho.size, 2),
+        ax.plot(x, len(diagonal) - np.searchsorted(np.sort(diagonal), x), label=f"diagonal, {name}")
+    ax.set(xscale="log", yscale="log", xlabel="x", ylabel="number above x", ylim=(0.5, rho.size),
            title="Gauss-Newton: diagonal and spectrum")
     ax.legend(frameon=False, fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)
