@@ -79,6 +79,18 @@ def test_adam_climbs_to_where_lbfgs_is():
     assert found - best < 0.05
 
 
+def test_restarts_leave_a_poor_maximum():
+    """Started from far too long a length-scale, the search stays where all is noise; another start finds the wave."""
+    x = np.linspace(0, 20, 150)[:, None]
+    y = np.sin(3 * x[:, 0])
+    stuck, free = (gp.GPRegressor(restarts=k).fit(x, y) for k in (0, 2))
+    assert stuck.parameters_["noise"] > 0.5
+    assert free.parameters_["noise"] < 1e-3
+    assert free.log_marginal_likelihood_.value > stuck.log_marginal_likelihood_.value + 100
+    with pytest.raises(ValueError, match="restarts must be"):
+        gp.GPRegressor(restarts=-1).fit(x, y)
+
+
 def test_gradient_of_the_objective_is_that_of_differences():
     X, y = waves(60)
     K = gp.KernelOperator(X, "matern32", lengthscale=np.array([0.7, 1.3]), variance=1.4, noise=0.2)

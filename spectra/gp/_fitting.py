@@ -40,15 +40,23 @@ class Objective:
         self.names = list(K.parameters)
         self.shapes = [np.shape(K.parameters[name]) for name in self.names]
         each = [NOISE_BOUNDS if name == "noise" else BOUNDS for name in self.names]
-        sizes = [int(np.prod(shape)) for shape in self.shapes]
-        self.bounds = np.log(np.repeat(each, sizes, axis=0))
+        self._sizes = [int(np.prod(shape)) for shape in self.shapes]
+        self.bounds = np.log(np.repeat(each, self._sizes, axis=0))
         values = np.concatenate([np.ravel(K.parameters[name]) for name in self.names]).astype(float)
         self.start = np.clip(np.log(np.maximum(values, NOISE_BOUNDS[0])), *self.bounds.T)
         self._accepted = self.start, 0.0
 
+    def starts(self, restarts: int) -> list[np.ndarray]:
+        """Where to begin: as asked, and with less noise and shorter and longer length-scales in turn."""
+        scales = np.repeat([name.endswith("lengthscale") for name in self.names], self._sizes)
+        noise = np.repeat([name == "noise" for name in self.names], self._sizes)
+        powers = [(-1) ** k * ((k + 1) // 2) for k in range(1, restarts + 1)]  # -1, 1, -2, 2, ...
+        moved = [self.start + np.log(3.0) * power * scales - np.log(10.0) * noise for power in powers]
+        return [self.start, *(np.clip(x, *self.bounds.T) for x in moved)]
+
     def operator(self, x: np.ndarray):
         """The covariance operator with these logarithms of parameters."""
-        parts = np.split(np.exp(x), np.cumsum([int(np.prod(shape)) for shape in self.shapes])[:-1])
+        parts = np.split(np.exp(x), np.cumsum(self._sizes)[:-1])
         values = {name: part.reshape(shape) if shape else float(part[0])
                   for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
         return self.K.with_parameters(values)
@@ -75,6 +83,16 @@ class Objective:
         before, value = self._accepted
         step = x - before
         return value + 1.0, 2 * step / max(step @ step, 1e-12)
+
+
+def best_start(objective: Objective, restarts: int, steps: int) -> np.ndarray:
+    """Where a few iterations from each of several starts come highest: a likelihood has many local maxima."""
+    ends = []
+    for start in objective.starts(restarts):
+        objective.start = start
+        x, _ = lbfgs(objective, steps, lambda: None)
+        ends.append((objective(x)[0], tuple(x)))
+    return np.array(min(ends)[1])
 
 
 def lbfgs(objective: Objective, steps: int, advance: Callable) -> tuple[np.ndarray, int]:

@@ -21,13 +21,14 @@ from spectra import _arrays
 from spectra._progress import track
 from spectra.estimators import PivotedCholesky
 from spectra.gp._estimator import RegressorProtocol, table, targets
-from spectra.gp._fitting import OPTIMIZERS, Objective, adam
+from spectra.gp._fitting import OPTIMIZERS, Objective, adam, best_start
 from spectra.gp._inv_quad import chosen
 from spectra.gp._likelihood import log_marginal_likelihood
 from spectra.gp._operator import KernelOperator
 from spectra.gp._plan import PROBES, Plan
 from spectra.gp._sklearn import from_sklearn, is_sklearn
 
+_PILOT, _PILOT_STEPS = 400, 30  # rows, and iterations, on which starts are compared
 _CHUNK = 512  # rows predicted at a time
 
 
@@ -49,6 +50,9 @@ class GPRegressor(RegressorProtocol):
         None keeps the parameters as given.
     max_iter : int
         Most iterations of the optimiser.
+    restarts : int
+        Further starts, with less noise and with shorter and longer length-scales in turn, each tried for a few
+        iterations on some hundred rows; the optimiser goes on from the best.
     subset : int
         Tables with more rows are fitted on a random subset of so many first.
     full_steps : int
@@ -101,11 +105,12 @@ class GPRegressor(RegressorProtocol):
     """
 
     def __init__(self, kernel="rbf", *, lengthscale=None, variance=1.0, noise=0.1, ard=True, optimizer="l-bfgs",
-                 max_iter=100, subset=2000, full_steps=3, method="auto", probes=PROBES, tol=1e-3, rank=256,
+                 max_iter=100, restarts=2, subset=2000, full_steps=3, method="auto", probes=PROBES, tol=1e-3, rank=256,
                  neighbors=256, standardize=True, precision="float64", memory=None, random_state=None,
                  progress=False):
         self.kernel, self.lengthscale, self.variance, self.noise, self.ard = kernel, lengthscale, variance, noise, ard
-        self.optimizer, self.max_iter, self.subset, self.full_steps = optimizer, max_iter, subset, full_steps
+        self.optimizer, self.max_iter, self.restarts = optimizer, max_iter, restarts
+        self.subset, self.full_steps = subset, full_steps
         self.method, self.probes, self.tol, self.rank, self.neighbors = method, probes, tol, rank, neighbors
         self.standardize, self.precision, self.memory = standardize, precision, memory
         self.random_state, self.progress = random_state, progress
@@ -127,6 +132,8 @@ class GPRegressor(RegressorProtocol):
         y = targets(y, len(X))
         if self.optimizer is not None and self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be None or one of {sorted(OPTIMIZERS)}, found {self.optimizer!r}")
+        if not isinstance(self.restarts, (int, np.integer)) or self.restarts < 0:
+            raise ValueError(f"restarts must be a whole number, at least 0, found {self.restarts!r}")
         self.n_features_in_ = X.shape[1]
         self._centre, self._scale = _moments(X) if self.standardize else (0.0, 1.0)
         self._mean, self._size = _moments(y)
@@ -174,8 +181,8 @@ class GPRegressor(RegressorProtocol):
                 noise = 0.0 if from_sklearn(kernel, d)[1] else noise  # it may bring its own
                 fixed = [h.name for h in kernel.hyperparameters if h.fixed]
                 if fixed and self.optimizer is not None:
-                    raise ValueError(f"a fit moves every parameter, but {', '.join(fixed)} of the kernel is fixed; take "
-                                     "optimizer=None, or let it move")
+                    raise ValueError(f"a fit moves every parameter, but {', '.join(fixed)} of the kernel is fixed; "
+                                     "take optimizer=None, or let it move")
             return KernelOperator(self._cast(X), kernel, variance=self.variance, noise=noise, memory=self.memory)
         lengthscale = np.sqrt(d) if self.lengthscale is None else self.lengthscale
         if np.ndim(lengthscale) and not self.ard:
@@ -195,11 +202,23 @@ class GPRegressor(RegressorProtocol):
         n, optimizer = K.shape[0], OPTIMIZERS.get(self.optimizer)
         if optimizer is None:
             return K
+        K = K.with_parameters(self._best_start())
         if n <= self.subset:
             return self._optimized(K, self.y_, optimizer, self.max_iter)
         rows = self._generator.choice(n, self.subset, replace=False)
-        found = self._optimized(self._operator(self.X_[rows]), self.y_[rows], optimizer, self.max_iter)
+        start = self._operator(self.X_[rows]).with_parameters(K.parameters)
+        found = self._optimized(start, self.y_[rows], optimizer, self.max_iter)
         return self._optimized(K.with_parameters(found.parameters), self.y_, adam, self.full_steps)
+
+    def _best_start(self) -> dict:
+        """Parameters to begin with, by exact likelihoods of few rows."""
+        n = len(self.X_)
+        rows = np.arange(n) if n <= _PILOT else self._generator.choice(n, _PILOT, replace=False)
+        K = self._operator(self.X_[rows])
+        if not self.restarts:
+            return K.parameters
+        objective = Objective(K, self._cast(self.y_[rows]), lambda K: {"method": "exact"})
+        return objective.operator(best_start(objective, self.restarts, min(self.max_iter, _PILOT_STEPS))).parameters
 
     def _optimized(self, K, y, optimizer, steps: int) -> KernelOperator:
         """Adam draws new probes at every step; L-BFGS keeps its own."""
