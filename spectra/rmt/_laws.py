@@ -104,9 +104,10 @@ def _density(law, method, alpha, beta) -> SpectralDensity:
 
 
 def positive(x, name: str) -> float:
-    if not (np.isscalar(x) and np.isfinite(x) and x > 0):
+    number = np.asarray(x)
+    if number.ndim or number.dtype.kind not in "biuf" or not (np.isfinite(number) and number > 0):
         raise ValueError(f"{name} must be a positive finite number, found {x!r}")
-    return float(x)
+    return float(number)
 
 
 @dataclass(frozen=True)
@@ -171,20 +172,22 @@ class MarchenkoPastur:
         x = np.asarray(x, dtype=float)
         inside = (x > lo) & (x < hi)
         safe = np.where(inside, x, 1.0)
-        root = np.sqrt(np.where(inside, (hi - x) * (x - lo), 0.0))
-        return root / (2 * np.pi * self.ratio * self.variance * safe)
+        root = np.sqrt(np.where(inside, hi - x, 0.0)) * np.sqrt(np.where(inside, x - lo, 0.0))
+        return root / safe / (2 * np.pi * self.ratio * self.variance)
 
     def cdf(self, x):
+        """By the angle with x = v (1 + q - 2 sqrt(q) cos(angle)), in which the continuous part has the density
+        ``2 sin^2(angle) / (pi (1 + r^2 - 2 r cos(angle)))``, times 1/q for q > 1, where r = sqrt(min(q, 1/q)).
+        """
         lo, hi = self.edges
-        q, v = self.ratio, self.variance
         x = np.asarray(x, dtype=float)
         t = np.clip(x, lo, hi)
-        root = np.sqrt((hi - t) * (t - lo))
-        # With r^2 = (hi - t) / (t - lo) the two arctangents of ∫ sqrt((hi-t)(t-lo)) / t dt, free of division by 0.
-        first = np.arctan2((hi - t) - (t - lo), 2 * root)
-        second = np.arctan2(lo * (hi - t) - hi * (t - lo), 2 * v * abs(1 - q) * root)
-        below = np.minimum(q, 1) * np.pi + root / v - (1 + q) * first + abs(1 - q) * second
-        return np.where(x < 0, 0.0, np.clip(self.atom + below / (2 * np.pi * q), 0.0, 1.0))
+        angle = 2 * np.arctan2(np.sqrt(t - lo), np.sqrt(hi - t))
+        r = np.sqrt(min(self.ratio, 1 / self.ratio))
+        turned = np.arctan2(r * np.sin(angle), 1 - r * np.cos(angle))
+        below = np.clip((angle + np.sin(angle) / r - (1 - r * r) / r * (turned / r)) / np.pi, 0.0, 1.0)
+        rest = 1 - self.atom
+        return np.where(x < 0, 0.0, np.where(x >= hi, 1.0, self.atom + rest * below))
 
     def quantile(self, p):
         return np.where(np.asarray(p) <= self.atom, self.support[0], bisected(self.cdf, p, self.edges))
@@ -192,20 +195,29 @@ class MarchenkoPastur:
     def entropy(self) -> float:
         if self.atom:
             return -np.inf
-        lo, hi = self.edges
-        angle = (np.arange(4096) + 0.5) * np.pi / 4096
-        p = self.pdf((lo + hi) / 2 - (hi - lo) / 2 * np.cos(angle))
-        return float(np.sum(-p * np.log(p) * np.sin(angle)) * (hi - lo) / 2 * np.pi / 4096)
+        q = self.ratio
+        rest = (1 - 1 / q) * np.log1p(-q) / 2 if q < 1 else 0.0
+        return float(np.log(2 * np.pi) + np.log(self.variance) + np.log(q) / 2 - 1 + rest)
 
     def stieltjes(self, z):
         """The root of q v z S^2 - (z - v (1 - q)) S + 1 = 0 that falls as 1/z."""
-        lo, hi = self.edges
-        return 2 / (z - self.variance * (1 - self.ratio) + _root(z, lo, hi))
+        z = np.asarray(z)
+        b, root = z - self.variance * (1 - self.ratio), _root(z, *self.edges)
+        cancels = np.abs(b + root) < np.abs(b - root)  # left of the bulk, for q > 1
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(cancels, (b - root) / z / (2 * self.ratio * self.variance), 2 / (b + root))[()]
 
     def r_transform(self, s):
-        return self.variance / (1 - self.ratio * self.variance * s)
+        rest = 1 - self.ratio * self.variance * s
+        if not np.all(rest > 0):
+            raise ValueError(f"the R-transform has its pole at 1 / (q v) = {1 / self.ratio / self.variance:.6g}; give "
+                             f"s below, found {np.max(s):.6g}")
+        return self.variance / rest
 
     def s_transform(self, u):
+        least = self.atom - 1
+        if not np.all((u >= least) & (1 + self.ratio * u > 0)):
+            raise ValueError(f"u must lie above the weight at 0 less 1, {least:.6g}, found {np.min(u):.6g}")
         return 1 / (self.variance * (1 + self.ratio * u))
 
 
@@ -216,7 +228,7 @@ def _root(z, lo, hi):
         if np.any((z > lo) & (z < hi)):
             raise ValueError(f"the Stieltjes transform is not defined on the bulk [{lo:.6g}, {hi:.6g}]; give a real z "
                              "outside of it, or a complex one")
-        return np.sign(z - lo) * np.sqrt((z - lo) * (z - hi))
+        return np.sign(z - lo) * np.sqrt(np.abs(z - lo)) * np.sqrt(np.abs(z - hi))
     return np.sqrt(z - lo) * np.sqrt(z - hi)
 
 

@@ -6,8 +6,12 @@
     S           chi(u) (1 + u) / u,  psi(chi(u)) = u,    S of AB is the product of theirs
                 psi(t) = ∫ t x / (1 - t x) dmu(x) = S(1/t) / t - 1
 
-One sign convention throughout (the thesis changes it between sections). Closed forms for the laws, quadrature and a
-root search for every other density.
+One sign convention throughout (the thesis changes it between sections). Closed forms for the laws; for every other
+density R and S are the roots of
+
+    ∫ (x - R) / (1 - s (x - R)) dmu(x) = 0        and        ∫ x tau / (1 - u x tau) dmu(x) = 1,   S = (1 + u) tau,
+
+monotonic in R and tau and well-conditioned down to s = u = 0, where they give the mean and one over it.
 
 Reference: Bun, Bouchaud and Potters, Physics Reports 666 (2017), doi 10.1016/j.physrep.2016.10.005; thesis, 5.4.1.
 """
@@ -50,11 +54,13 @@ def stieltjes(rho: SpectralDensity, z):
     0.5
     """
     z = np.asarray(z)
+    if z.dtype.kind not in "iufc" or np.any(np.isnan(z)):
+        raise ValueError(f"the Stieltjes transform needs real or complex numbers, found {z!r}")
     lo, hi = rho.support
     if not np.iscomplexobj(z) and np.any((z >= lo) & (z <= hi)):
         raise ValueError(f"the Stieltjes transform is not defined on the spectrum, found z in [{lo:.6g}, {hi:.6g}]; "
                          "give a real z outside of it, or a complex one")
-    if rho.law is not None and hasattr(rho.law, "stieltjes"):
+    if _has(rho, "stieltjes"):
         return rho.law.stieltjes(z)
     return against(rho.nodes, rho.weights, z)
 
@@ -90,7 +96,13 @@ def blue(rho: SpectralDensity, s):
     >>> round(float(spectra.rmt.blue(spectra.rmt.semicircle(), 0.5)), 12)
     2.5
     """
-    return np.vectorize(lambda one: _inverse(rho, float(one)), otypes=[float])(s)
+    s = _real(s, "s")
+    if np.any(s == 0):
+        raise ValueError("the Stieltjes transform is 0 only at infinity; give s != 0")
+    if _has(rho, "r_transform"):
+        _require_reached(rho, s)
+        return rho.law.r_transform(s) + 1 / s
+    return np.vectorize(lambda one: _r(rho, float(one)) + 1 / one, otypes=[float])(s)
 
 
 def r_transform(rho: SpectralDensity, s):
@@ -100,7 +112,7 @@ def r_transform(rho: SpectralDensity, s):
     ----------
     rho : SpectralDensity
     s : array_like of real numbers
-        As `blue`; 0 gives the mean.
+        As `blue`; 0 gives the mean. The closed forms of the laws continue beyond, up to their pole.
 
     Returns
     -------
@@ -117,10 +129,10 @@ def r_transform(rho: SpectralDensity, s):
     >>> round(float(spectra.rmt.r_transform(spectra.rmt.marchenko_pastur(0.5), 0.4)), 12)    # 1 / (1 - 0.5 * 0.4)
     1.25
     """
-    if rho.law is not None and hasattr(rho.law, "r_transform"):
-        return rho.law.r_transform(np.asarray(s, dtype=float))
-    at_zero = rho.expect(lambda x: x)
-    return np.vectorize(lambda one: _inverse(rho, float(one)) - 1 / one if one else at_zero, otypes=[float])(s)
+    s = _real(s, "s")
+    if _has(rho, "r_transform"):
+        return rho.law.r_transform(s)
+    return np.vectorize(lambda one: _r(rho, float(one)), otypes=[float])(s)
 
 
 def s_transform(rho: SpectralDensity, u):
@@ -148,46 +160,70 @@ def s_transform(rho: SpectralDensity, u):
     >>> round(float(spectra.rmt.s_transform(spectra.rmt.marchenko_pastur(0.5), -0.4)), 12)    # 1 / (1 - 0.5 * 0.4)
     1.25
     """
-    if rho.law is not None and hasattr(rho.law, "s_transform"):
-        return rho.law.s_transform(np.asarray(u, dtype=float))
+    u = _real(u, "u")
+    if _has(rho, "s_transform"):
+        return rho.law.s_transform(u)
     if rho.support[0] < 0 or not rho.support[1] > 0:
         raise ValueError(f"the S-transform needs a distribution on the positive numbers, found support {rho.support}")
-    mean = rho.expect(lambda x: x)
-    return np.vectorize(lambda one: _chi_inverse(rho, float(one)) * (1 + one) / one if one else 1 / mean,
-                        otypes=[float])(u)
+    return np.vectorize(lambda one: _s(rho, float(one)), otypes=[float])(u)
 
 
-def _inverse(rho, s) -> float:
-    """z outside the support with S(z) = s; 1/(z - far end) < S(z) < 1/(z - near end) brackets it."""
+def _has(rho, transform: str) -> bool:
+    return rho.law is not None and hasattr(rho.law, transform)
+
+
+def _real(x, name: str) -> np.ndarray:
+    x = np.asarray(x)
+    if x.dtype.kind not in "iuf" or not np.all(np.isfinite(x)):
+        raise ValueError(f"{name} must be finite real numbers, found {x!r}")
+    return x.astype(float)
+
+
+def _require_reached(rho, s) -> None:
+    """Whether the Stieltjes transform takes the values s outside the support of a law."""
     lo, hi = rho.support
-    near, far = (hi, lo) if s > 0 else (lo, hi)
-    if s == 0:
-        raise ValueError("the Stieltjes transform is 0 only at infinity; give s != 0")
-    if hi == lo:
-        return lo + 1 / s
-    step = 1e-12 * (hi - lo) * np.sign(s)
-    inner, outer = near + step, near + 1 / s + step
-    start = far + 1 / s
-    if (start - inner) * np.sign(s) > 0:
-        inner = start
-    if abs(float(stieltjes(rho, inner))) < abs(s):
-        raise ValueError(f"S takes the value {s:.6g} nowhere outside the support: at its end it is "
-                         f"{float(stieltjes(rho, inner)):.6g}")
-    return brentq(lambda z: float(stieltjes(rho, z)) - s, inner, outer, xtol=1e-15 * max(abs(outer), abs(inner)))
+    step = 1e-12 * (hi - lo)
+    least, most = (float(stieltjes(rho, end)) for end in (lo - step, hi + step))
+    for one in s[(s < least) | (s > most)].flat:
+        raise ValueError(f"S takes the value {one:.6g} nowhere outside the support: there it lies between {least:.6g} "
+                         f"and {most:.6g}")
 
 
-def _chi_inverse(rho, u) -> float:
-    """t with psi(t) = u, by w = 1/t: psi = w S(w) - 1 is monotonic in w on both sides of the support."""
-    hi = rho.support[1]
+def _r(rho, s: float) -> float:
+    """R lies in the support, and R + 1/s outside of it."""
+    x, weights = rho.nodes, rho.weights
+    lo, hi = min(rho.support[0], x.min()), max(rho.support[1], x.max())
+    inner, outer = lo, hi
+    if abs(s) * (hi - lo) > 1:  # there R + 1/s could lie inside
+        reach = (1 - 1e-12 - 8 * np.finfo(float).eps * max(abs(lo), abs(hi)) * abs(s)) / s
+        inner, outer = (hi - reach, hi) if s > 0 else (lo, lo - reach)
 
-    def excess(w):
-        return w * float(stieltjes(rho, w)) - 1 - u
+    def excess(r):
+        return float(weights @ ((x - r) / (1 - s * (x - r))))
 
-    if u > 0:  # w S(w) - 1 <= hi / (w - hi)
-        inner, outer = hi * (1 + 1e-12), hi * (1 + 1 / u) * (1 + 1e-12)
-    else:  # for w < 0: w S(w) - 1 lies between -hi / (hi - w) and the weight at 0 less 1
-        inner, outer = -1e-12 * hi, -hi * (1 - 1 / u) * (1 + 1e-12)
-    if excess(inner) * excess(outer) > 0:
-        raise ValueError(f"psi takes the value {u:.6g} nowhere outside the support; u must lie above the weight at 0 "
-                         "less 1, and below psi at the upper end")
-    return 1 / brentq(excess, min(inner, outer), max(inner, outer), xtol=1e-15 * hi)
+    if excess(inner) < 0 or excess(outer) > 0:
+        if hi - lo <= 1e-12 * max(abs(lo), abs(hi)):
+            return (lo + hi) / 2
+        raise ValueError(f"S takes the value {s:.6g} nowhere outside the support [{lo:.6g}, {hi:.6g}]")
+    return brentq(excess, inner, outer, xtol=1e-15 * max(abs(lo), abs(hi))) if outer > inner else lo
+
+
+def _s(rho, u: float) -> float:
+    """tau lies between 1 / ((1 + u) hi) and 1 / ((1 + u) lo)."""
+    x, weights, hi = rho.nodes, rho.weights, max(rho.support[1], rho.nodes.max())
+    least = weights[x == 0].sum() - 1
+    if not u > least:
+        raise ValueError(f"u must lie above the weight at 0 less 1, {least:.6g}, found {u:.6g}")
+
+    def excess(tau):
+        return float(weights @ (x * tau / (1 - u * x * tau))) - 1
+
+    inner = 1 / ((1 + u) * hi)
+    outer = 2 * inner
+    while u * hi * outer < 1 and excess(outer) < 0:
+        outer *= 2
+    if u * hi * outer >= 1:
+        outer = (1 - 1e-15) / (u * hi)
+    if excess(inner) >= 0 or excess(outer) <= 0:
+        return (1 + u) * (inner if excess(inner) >= 0 else outer)
+    return (1 + u) * brentq(excess, inner, outer, xtol=1e-15 * inner)
