@@ -188,6 +188,29 @@ def test_spectra_of_a_network_from_two_vectors(tiny, tmp_path):
     json.dumps(compared)
 
 
+def test_losses_along_ritz_vectors(tiny, tmp_path):
+    """The second derivative along each is its Ritz value; claims can be made of them and a picture drawn."""
+    _, model, batches = tiny
+    module = script("thesis_table_4_3")
+    both = tuple(module.torch.cat(part) for part in zip(*batches, strict=True))
+    found = module.run(model, module.data.Split(both, both, {}), steps=30, points=3, span=0.02)
+    for one in found.values():
+        losses = one["scapes"][0].losses
+        assert one["largest difference of the rises over that of train"] == 0.0
+        if one["eigenvalue"] is not None and one["eigenvalue"] > 0.1:
+            assert (losses[0] + losses[2] - 2 * losses[1]) / 0.02**2 == pytest.approx(one["eigenvalue"], rel=0.05)
+    assert held(module.claims(found, "small"))[0] == "yes"
+    module.picture(found, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_rises_of_a_parabola_beside_a_tilted_one():
+    x = np.linspace(-1, 1, 5)
+    found = script("thesis_table_4_3").rises(x**2, x**2 + 0.5 * x + 3)
+    assert found["train"] == 1 and found["test"] == 1.5
+    assert found["largest difference of the rises over that of train"] == 0.5
+
+
 def test_outliers_are_those_within_the_classes():
     module = script("thesis_figures_4_7_and_4_8")
     found = module.outliers(np.array([0.0, 1.0, 2.0, 6.0, 8.0]), np.array([0.9, 0.8, 0.1, 0.7, 0.0]))

@@ -373,7 +373,7 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     model, split, history = trained(args.network, checkpoint=args.checkpoint)
-    early = trained(args.network, epochs=1)[0]
+    early = trained(args.network, epochs=1)[0] if args.network == "mlp" else None
     document, found, diagonals = report(args.network, model, split, history, 60_000 if args.full else args.samples,
                                         args.steps, args.keep, early)
     suffix = "" if args.network == "mlp" else f"_{args.network}"
