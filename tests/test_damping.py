@@ -11,7 +11,6 @@ torch = pytest.importorskip("torch")
 from torch import nn as layers  # noqa: E402
 
 from spectra import ConvergenceWarning, nn, optim, rmt  # noqa: E402
-from spectra.optim._batch_loss import BatchLoss  # noqa: E402
 
 CRITERION = layers.CrossEntropyLoss()
 
@@ -86,8 +85,7 @@ def test_moments_have_the_right_mean(curvature):
     model, batch = problem(24)
     C, S = dense(model, batch, curvature)
     damping = optim.AutoDamping(sgd(model), "eps", rule="ledoit-wolf", curvature=curvature, model=model, rng=0)
-    loss = BatchLoss(CRITERION, model)
-    found = np.array([damping._estimate(loss, batch) for _ in range(400)])
+    found = np.array([damping._estimate(CRITERION, batch) for _ in range(400)])
     truth = [S / 24, C.trace().item(), C.square().sum().item() - S / 24]
     assert np.all(abs(found.mean(0) - np.array(truth) / len(C)) < 3 * found.std(0) / 20)
 
@@ -214,7 +212,7 @@ def test_the_model_is_left_as_it_was():
     before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     damping.step(CRITERION, batch)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert model.training and torch.equal(state, torch.get_rng_state()) and not optimizer._passes
+    assert model.training and torch.equal(state, torch.get_rng_state()) and not optimizer.watch.passes
     assert all(w.grad is None for w in model.parameters())
 
 

@@ -10,7 +10,7 @@ and costs one product.
 from __future__ import annotations
 
 import inspect
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import torch
 
@@ -24,16 +24,21 @@ CURVATURES = ("hessian", "ggn")
 class BatchLoss:
     """A mean loss in one of three forms: of a batch, of a model and a batch, or of outputs and targets."""
 
-    def __init__(self, function, model=None):
+    def __init__(self, function, model, params):
         module = isinstance(function, torch.nn.Module)
-        self.function, self.model = function, model
-        self.of_batch = _positional(function.forward if module else function) == 1
-        self.of_outputs = not self.of_batch and (module or _home(function) == "torch.nn.functional")
+        known = isinstance(function, torch.nn.modules.loss._Loss) or _home(function) == "torch.nn.functional"
+        self.function, self.model, self.params = function, model, params
+        self.of_batch = not known and _positional(function.forward if module else function) == 1
+        self.of_outputs = known or (module and not self.of_batch)
         if not self.of_batch and model is None:
             raise ValueError("loss_fn takes a model or outputs beside the batch, and no model is known; give model= to "
                              "the controller, or a function of the batch alone")
 
     def __call__(self, batch) -> torch.Tensor:
+        with self._still():
+            return self._value(batch)
+
+    def _value(self, batch):
         if self.of_batch:
             return self.function(batch)
         if self.of_outputs:
@@ -43,31 +48,31 @@ class BatchLoss:
     def parts(self, batch, rows: list[torch.Tensor]):
         """The losses of sets of samples, and the model's outputs; by one forward pass where the loss is of outputs."""
         if self.of_outputs:
-            z, y = _outputs_and_targets(self.model, batch)
-            if isinstance(z, torch.Tensor) and len(z) == len(y) == batch_size(batch):
-                return [self.function(z[own.to(z.device)], y[own.to(y.device)]) for own in rows], [z]
+            with self._still():
+                z, y = _outputs_and_targets(self.model, batch)
+                if isinstance(z, torch.Tensor) and len(z) == len(y) == batch_size(batch):
+                    return [self.function(z[own.to(z.device)], y[own.to(y.device)]) for own in rows], [z]
         return self.wholes([rows_of(batch, own) for own in rows])
 
     def wholes(self, batches):
         """The losses of batches, and the model's outputs where there is one."""
         outputs: list[torch.Tensor] = []
-        if self.model is None:
-            return [self(batch) for batch in batches], outputs
-        handle = self.model.register_forward_hook(
-            lambda model, inputs, output: outputs.append(getattr(output, "logits", output)))
-        try:
-            return [self(batch) for batch in batches], outputs
-        finally:
-            handle.remove()
+        with self._still():
+            if self.model is None:
+                return [self._value(batch) for batch in batches], outputs
+            handle = self.model.register_forward_hook(
+                lambda model, inputs, output: outputs.append(getattr(output, "logits", output)))
+            try:
+                return [self._value(batch) for batch in batches], outputs
+            finally:
+                handle.remove()
 
     @contextmanager
-    def still(self, params):
-        """The model in evaluation mode, and gradients of gradients."""
+    def _still(self):
+        """The model in evaluation mode, and a loss that can be differentiated twice."""
         layers = [] if self.model is None else list(self.model.modules())
-        recurrent = any(isinstance(layer, torch.nn.RNNBase) for layer in layers)
         modes = [layer.training for layer in layers]
-        with ExitStack() as stack:
-            stack.enter_context(twice_differentiable(params, recurrent))
+        with twice_differentiable(self.params, any(isinstance(layer, torch.nn.RNNBase) for layer in layers)):
             try:
                 for layer in layers:
                     layer.training = False

@@ -33,14 +33,14 @@ def one_of(x, name: str, known) -> None:
         raise ValueError(f"{name} must be one of {tuple(known)}, found {x!r}")
 
 
-def require_dense_real(params, optimizer: str, grads=None) -> None:
+def require_dense_real(params, optimizer: str) -> None:
     """Refuse complex parameters and sparse gradients, by name."""
-    for w, g in zip(params, [w.grad for w in params] if grads is None else grads, strict=True):
+    for w in params:
         if torch.is_complex(w):
             raise ValueError(f"{optimizer} optimises real parameters, found one of {w.dtype} and shape "
                              f"{tuple(w.shape)}; optimise torch.view_as_real of it")
-        if g is not None and g.is_sparse:
-            raise ValueError(f"{optimizer} needs dense gradients, found a sparse one of shape {tuple(g.shape)}; "
+        if w.grad is not None and w.grad.is_sparse:
+            raise ValueError(f"{optimizer} needs dense gradients, found a sparse one of shape {tuple(w.grad.shape)}; "
                              "make the embedding with sparse=False, or use torch.optim.SparseAdam")
 
 

@@ -181,8 +181,7 @@ class AutoDamping:
         ahead = self._steps % self.every
         self._steps += 1
         if ahead == 0 and (self.method == "split" or self._before is not None):
-            found = self._estimate(BatchLoss(loss_fn, self.model), batch)
-            self.observe(*found, batch_size=self.batch_size or size_of(batch))
+            self.observe(*self._estimate(loss_fn, batch), batch_size=self.batch_size or size_of(batch))
         if self.method == "pair":
             self._before = batch if (ahead + 1) % self.every == 0 else None
 
@@ -217,16 +216,16 @@ class AutoDamping:
             rule = optimal_damping(variance, rule=self.rule, mean=mean, mean_square=mean_square)
         return self.floors[i] + rule if self.floor_mode == "add" else max(self.floors[i], rule)
 
-    def _estimate(self, loss, batch) -> tuple:
+    def _estimate(self, loss_fn, batch) -> tuple:
         """s, and the mean and mean square of the curvature's eigenvalues where the rule needs them; lists, if by group.
         """
         groups = [[w for w in group["params"] if w.requires_grad] for group in self.optimizer.param_groups]
         params = [w for group in groups for w in group]
-        with loss.still(params):
-            compared = (split(loss, batch, self.chunks, self.generator) if self.method == "split"
-                        else pair(loss, self._before, batch))
-            found = noise(compared, params, curvature=self.curvature, moments=self.rule in MOMENTS,
-                          generator=self.generator)
+        loss = BatchLoss(loss_fn, self.model, params)
+        compared = (split(loss, batch, self.chunks, self.generator) if self.method == "split"
+                    else pair(loss, self._before, batch))
+        found = noise(compared, params, curvature=self.curvature, moments=self.rule in MOMENTS,
+                      generator=self.generator)
         cuts = np.cumsum([len(group) for group in groups])[:-1]
         sizes = np.array([sum(w.numel() for w in group) for group in groups])
 

@@ -132,13 +132,12 @@ class LanczosOPT(Optimizer):
         params = trainable(self)
         with twice_differentiable(params):
             loss, outputs = self._evaluated(closure())
-            slopes = gradients(loss, params)
-            require_dense_real(params, "LanczosOPT", slopes)
-            require_finite({self._name(w): g for w, g in zip(params, slopes, strict=True)}, "LanczosOPT")
-            g = flat(slopes)
-            if self._vectors is None or self.steps % self.options["every"] == 0 or len(self._vectors) != len(g):
-                graph = GradientGraph(loss, params) if outputs is None else OutputGraph(loss, params, outputs)
-                self._decompose(LossCurvature(graph), g)
+        slopes = gradients(loss, params)
+        require_finite({self._name(w): g for w, g in zip(params, slopes, strict=True)}, "LanczosOPT")
+        g = flat(slopes)
+        if self._vectors is None or self.steps % self.options["every"] == 0 or len(self._vectors) != len(g):
+            graph = GradientGraph(loss, params) if outputs is None else OutputGraph(loss, params, outputs)
+            self._decompose(LossCurvature(graph), g)
         with torch.no_grad():
             self._move(params, g)
         self.steps += 1

@@ -92,22 +92,21 @@ class LevenbergMarquardt:
         self._steps += 1
         if self._steps % self.every or self._before is None:
             return
-        ratio = self._ratio(BatchLoss(loss_fn, self.model), batch)
+        params = trainable(self.optimizer)
+        ratio = self._ratio(BatchLoss(loss_fn, self.model, params), params, batch)
         if np.isfinite(ratio):
             factor = self.decay**self.every if ratio > 0.75 else self.decay**-self.every if ratio < 0.25 else 1.0
             for group in self.optimizer.param_groups:
                 assign(group, self.key, float(np.clip(float(group[self.key]) * factor, *self.bounds)))
         self.history.append({"step": self._steps, "ratio": ratio, "damping": self.damping})
 
-    def _ratio(self, loss, batch) -> float:
-        params = trainable(self.optimizer)
+    def _ratio(self, loss, params, batch) -> float:
         move = [w.detach() - old for w, old in zip(params, self._before, strict=True)]
-        with loss.still(params):
-            after = loss(batch).item()
-            with _weights(params, self._before):
-                value = loss(batch)
-                g = flat(gradients(value, params))
-                bent = flat(GradientGraph(value, params).product(move))
+        after = loss(batch).item()
+        with _weights(params, self._before):
+            value = loss(batch)
+            g = flat(gradients(value, params))
+            bent = flat(GradientGraph(value, params).product(move))
         predicted = float(g @ flat(move)) + 0.5 * float(bent @ flat(move))
         return (after - value.item()) / predicted if predicted else float("nan")
 

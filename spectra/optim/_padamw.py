@@ -153,7 +153,7 @@ class PAdamW(Optimizer):
 
 
 def Gadam(model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, p=0.5, start=0, every=1, ema=None,
-          bn_loader=None, amsgrad=False, bias_correction="exact") -> PAdamW:
+          bn_loader=None, patience=None, amsgrad=False, bias_correction="exact") -> PAdamW:
     """AdamW whose iterates are averaged: Adam that generalises.
 
     Parameters
@@ -162,8 +162,9 @@ def Gadam(model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, p=0
         With a model, the average can be evaluated with batch-norm statistics of its own.
     lr, betas, eps, weight_decay, p, amsgrad, bias_correction
         As `PAdamW`.
-    start, every, ema, bn_loader
-        As `IterateAverage`, in steps of the optimiser.
+    start, every, ema, bn_loader, patience
+        As `IterateAverage`, in steps of the optimiser; with `patience` (GadamAuto) the average starts where the scores
+        given to ``optimizer.average.observe`` stagnate.
 
     Returns
     -------
@@ -178,7 +179,7 @@ def Gadam(model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, p=0
     Notes
     -----
     Thesis 7.1 and Algorithm 9. Published settings: averaging from epoch 161 of 300, once an epoch, with half the
-    learning rate and a weight decay of 0.25.
+    learning rate and a weight decay of 0.25; with Lookahead, ``Lookahead(optimizer, until=start)`` beside it.
 
     Examples
     --------
@@ -197,17 +198,17 @@ def Gadam(model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, p=0
     optimizer = PAdamW(params, lr, betas, eps, weight_decay, p, amsgrad=amsgrad, bias_correction=bias_correction)
     flat = [w for group in optimizer.param_groups for w in group["params"]]
     optimizer.average = IterateAverage(model if is_model else torch.nn.ParameterList(flat), start=start, every=every,
-                                       ema=ema, bn_loader=bn_loader)
+                                       ema=ema, bn_loader=bn_loader, patience=patience)
     return optimizer
 
 
 def GadamX(model, lr=0.1, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, p=0.125, start=0, every=1, ema=None,
-           bn_loader=None, amsgrad=False, bias_correction="exact") -> PAdamW:
+           bn_loader=None, patience=None, amsgrad=False, bias_correction="exact") -> PAdamW:
     """Gadam with a partially adaptive optimiser, p = 1/8, at the learning rates of SGD.
 
     Parameters
     ----------
-    model, lr, betas, eps, weight_decay, p, start, every, ema, bn_loader, amsgrad, bias_correction
+    model, lr, betas, eps, weight_decay, p, start, every, ema, bn_loader, patience, amsgrad, bias_correction
         As `Gadam`.
 
     Returns
@@ -230,7 +231,7 @@ def GadamX(model, lr=0.1, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, p=0
     0.125
     """
     return Gadam(model, lr, betas, eps, weight_decay, p=p, start=start, every=every, ema=ema, bn_loader=bn_loader,
-                 amsgrad=amsgrad, bias_correction=bias_correction)
+                 patience=patience, amsgrad=amsgrad, bias_correction=bias_correction)
 
 
 def _check(group):

@@ -76,15 +76,15 @@ class LossCurvature(LinearOperator):
 
 @contextmanager
 def twice_differentiable(params, recurrent: bool = False):
-    """Within it, gradients have gradients: of attention and recurrent layers, too, and of convolutions at little cost.
+    """In which a loss is computed, if its gradient shall have gradients: of attention and recurrent layers, too.
 
-    Gradients that are made with their graph have no values here, see `spectra.nn._derivatives`.
+    Convolutions get the second derivatives of `spectra.nn._derivatives`, so gradients made with a graph have no values.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.enable_grad())
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        stack.enter_context(torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not recurrent,
-                                                       allow_tf32=False))
+        if recurrent:
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         stack.enter_context(plain_formulas())
         if any(w.dim() > 2 for w in params):  # kernels of convolutions; for the rest torch's own are as cheap
             stack.enter_context(cheap_second_derivatives())

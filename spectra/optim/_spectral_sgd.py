@@ -91,10 +91,11 @@ class SpectralSGDM:
             return
         params = trainable(self.optimizer)
         with twice_differentiable(params):
-            operator = LossCurvature(GradientGraph(closure(), params))
-            start = _arrays.gaussians(self.generator, operator.shape[0], 1, operator.like, operator.dtype)
-            run = LanczosRun(operator, start, check=False)
-            run.advance(min(self.steps, operator.shape[0]))
+            loss = closure()
+        operator = LossCurvature(GradientGraph(loss, params))
+        start = _arrays.gaussians(self.generator, operator.shape[0], 1, operator.like, operator.dtype)
+        run = LanczosRun(operator, start, check=False)
+        run.advance(min(self.steps, operator.shape[0]))
         nodes, weights = gauss(run.alpha, run.beta[:, :-1])
         smallest, largest = extremes(nodes[0], weights[0], self.spike)
         if not smallest > 0:  # the loss is linear: nothing to learn from its curvature
