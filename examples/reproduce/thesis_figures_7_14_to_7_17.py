@@ -115,9 +115,9 @@ def norm_claim(found):
                     f"{100 - 100 * gadam['test']['accuracy']:.1f} %, norm {sgd['norm']:.1f} and {gadam['norm']:.1f}")
     return claim("thesis Figure 7.16", "test error and norm of the weights, SGD and Gadam",
                  "Gadam: smaller error, larger norm", "; ".join(told),
-                 f"larger norm in {sum(larger)} of {len(larger)}, clearly smaller error in {sum(better)} of {len(better)} "
-                 "data sets; normalised layers do not feel their scale, and their curvature falls as the square of the norm: "
-                 f"{' and '.join(f'{ratio:.1f} times' for ratio in scale)} of the sharpness is that",
+                 f"larger norm in {sum(larger)} of {len(larger)}, clearly smaller error in {sum(better)} of "
+                 f"{len(better)} data sets; normalised layers do not feel their scale, and their curvature falls as the "
+                 f"square of the norm: {' and '.join(f'{ratio:.1f} times' for ratio in scale)} of the sharpness is that",
                  size="as Figures 7.14 and 7.15",
                  holds="yes" if all(larger + better) else "in part" if any(larger + better) else "no")
 
