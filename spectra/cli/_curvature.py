@@ -44,10 +44,10 @@ class Case(NamedTuple):
 
 def curvature(args) -> Answer:
     case = build(args.file, args.arguments)
-    run, density, seed, loss = _lanczos(args, case)
-    pairs, residuals = _ends(run)
+    run, seed, loss = _lanczos(args, case)
+    density, (values, residuals) = _density(run, seed), _ends(run)
     found = {"kind": args.kind, "bn": args.bn, "parameters": density.size, "loss": loss, **_of_density(density, args),
-             "largest": pairs[::-1][:10].tolist(), "smallest": pairs[:3].tolist(),
+             "largest": values[::-1][:10].tolist(), "smallest": values[:3].tolist(),
              "residuals": {"largest": residuals[::-1][:10].tolist(), "smallest": residuals[:3].tolist()}}
     statistics = _statistics(args, case, seed) if args.statistics else {}
     scapes = _landscapes(args, case, run) if args.landscape else []
@@ -106,22 +106,26 @@ def _module(where: str):
 
 
 def _lanczos(args, case: Case):
-    """The run to its end, its density, its seed, and the loss."""
+    """The run to its end, its seed, and the loss."""
     path = Path(args.resume) if args.resume else None
     begun = json.loads(_identity_file(path).read_text()) if path and path.exists() else {}
     generator, seed = _arrays.generator(begun.get("seed") if args.rng is None else args.rng)
     operator = _operator(args, case, seed)
-    loss = operator.loss()
-    identity = {"kind": args.kind, "bn": args.bn, "order": operator.shape[0], "probes": args.probes, "seed": seed,
+    loss, n = operator.loss(), operator.shape[0]
+    identity = {"kind": args.kind, "bn": args.bn, "order": n, "probes": args.probes, "seed": seed,
                 "weights": _digest(case.model), "loss": loss}
     if begun:
         _require_same(begun, identity, path)
         run = LanczosRun.load(path, operator)
     else:
-        run = LanczosRun(operator, _arrays.signs(generator, operator.shape[0], args.probes, operator.like,
-                                                 operator.dtype))
+        run = LanczosRun(operator, _arrays.signs(generator, n, args.probes, operator.like, operator.dtype))
         if path:
             _identity_file(path).write_text(json.dumps(identity))
+    _advance(args, run, path)
+    return run, seed, loss
+
+
+def _advance(args, run: LanczosRun, path: Path | None) -> None:
     with track(args.progress, args.steps, "Lanczos") as advance:
         advance(min(run.steps, args.steps))
         while run.steps < args.steps:
@@ -129,10 +133,12 @@ def _lanczos(args, case: Case):
             advance()
             if path and (run.steps % args.every == 0 or run.steps == args.steps):
                 _keep(run, path)
-    rule = gauss(run.alpha, run.beta)
-    density = SpectralDensity(*rule, operator.shape[0], method="slq", matvecs=args.probes * run.steps, seed=seed,
-                              exact=bool(run.broken.all()), details={"steps": run.steps})
-    return run, density, seed, loss
+
+
+def _density(run: LanczosRun, seed: int) -> SpectralDensity:
+    nodes, weights = gauss(run.alpha, run.beta)
+    return SpectralDensity(nodes, weights, run.A.shape[0], method="slq", matvecs=nodes.size, seed=seed,
+                           exact=bool(run.broken.all()), details={"steps": run.steps})
 
 
 def _operator(args, case: Case, seed: int):
