@@ -248,8 +248,8 @@ def regularisation_claim(rows):
                  f"gain {gain['Adam']:+.2f} and {gain['AdamW']:+.2f} points; largest weight {size['Adam']:.2f} and "
                  f"{size['AdamW']:.2f}",
                  "The weights are smaller; the gain is there without it too",
-                 holds="yes" if gain["AdamW"] > 2 * gain["Adam"] else "in part" if size["AdamW"] < size["Adam"] else "no",
-                 size="")
+                 holds="yes" if gain["AdamW"] > 2 * gain["Adam"] else
+                 "in part" if size["AdamW"] < size["Adam"] else "no", size="")
 
 
 def norm_claims(rows):
@@ -262,7 +262,8 @@ def norm_claims(rows):
                       + "".join(f"; {base} at rate .003 without: {gain:+.2f}" for base, gain in faster.items()),
                       "At the published rate the network without batch norm is still learning when averaging starts",
                       holds="yes" if normed["AdamW"] > plain["AdamW"] else "no", size="",
-                      difference="all, without: " + ", ".join(f"{AVERAGED[base]} {gain:+.2f}" for base, gain in plain.items()))
+                      difference="all, without: " + ", ".join(f"{AVERAGED[base]} {gain:+.2f}"
+                                                              for base, gain in plain.items()))
     ratios, own = {}, {}
     for base in BASES:
         runs = runs_of(rows, base, "average")
@@ -316,7 +317,7 @@ def gap_claim(rows):
            for name, runs in (("flat", flat), ("steps", stepped))}
     better, wider = mean(stepped, "test accuracy") > mean(flat, "test accuracy"), gap["steps"] > gap["flat"]
     return claim("thesis Figure 7.4", "A decayed learning rate tests better, with a wider gap", "both",
-                 f"test {said(flat)} flat, {said(stepped)} in steps; gap {gap['flat']:.1f} and {gap['steps']:.1f} points",
+                 f"test {said(flat)} flat, {said(stepped)} in steps; gap {gap['flat']:.1f} and {gap['steps']:.1f}",
                  "Here a flat rate over-fits too: 20 epochs on 2,048 images without augmentation",
                  holds="yes" if better and wider else "in part" if better or wider else "no", size="")
 
@@ -328,11 +329,12 @@ def start_claim(rows):
         reference = final(runs_of(rows, base, "decay"))[0]
         values = {start: final(runs_of(rows, base, "average", start=start))[0] for start in (0, 5, 8, START, 15)}
         true += [value > reference for start, value in values.items() if start]
-        parts.append(f"{AVERAGED[base]} from epoch " + ", ".join(f"{start}: {value:.2f}" for start, value in values.items())
+        parts.append(f"{AVERAGED[base]} from epoch "
+                     + ", ".join(f"{start}: {value:.2f}" for start, value in values.items())
                      + f" ({base} {reference:.2f})")
     return claim(["thesis Figure 7.11", "thesis Table 7.6"], "Any reasonable start of averaging beats the base",
                  "always, and tuning it gains more", "; ".join(parts),
-                 f"True of {sum(true)} of {len(true)} starts after the first epoch; the best start is earlier than half way, "
+                 f"True of {sum(true)} of {len(true)} starts after the first epoch; the best start is before half way, "
                  "the last quarter is too late",
                  holds="yes" if all(true) else "in part" if any(true) else "no", size="")
 
@@ -364,7 +366,8 @@ def frequency_claim(rows):
 def patience_claim(rows):
     """Table 7.7: a flat rate, and averaging from where the test accuracy stalls."""
     adam, sgd = (runs_of(rows, base, "flat", patience=3) for base in ("AdamW", "SGD"))
-    loss = {"Gadam": final(runs_of(rows, "AdamW"))[0] - final(adam)[0], "SWA": final(runs_of(rows, "SGD"))[0] - final(sgd)[0]}
+    loss = {"Gadam": final(runs_of(rows, "AdamW"))[0] - final(adam)[0],
+            "SWA": final(runs_of(rows, "SGD"))[0] - final(sgd)[0]}
     near = loss["Gadam"] < 2 * math.hypot(final(adam)[1], final(runs_of(rows, "AdamW"))[1])
     return claim("thesis Table 7.7", "GadamAuto is nearly as good as Gadam; SWA-Auto is not as SWA",
                  "75.39 (Gadam 75.73) and 73.93 (SWA 74.57)",
