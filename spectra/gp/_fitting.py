@@ -85,14 +85,14 @@ class Objective:
         return value + 1.0, 2 * step / max(step @ step, 1e-12)
 
 
-def best_start(objective: Objective, restarts: int, steps: int) -> np.ndarray:
-    """Where a few iterations from each of several starts come highest: a likelihood has many local maxima."""
+def best_start(objective: Objective, pilot: Objective, restarts: int, steps: int) -> np.ndarray:
+    """Where to start, as a likelihood has many local maxima: of what a few iterations of the pilot, the same likelihood
+    of fewer rows, make of several starts, the one that the objective likes best."""
     ends = []
-    for start in objective.starts(restarts):
-        objective.start = start
-        x, _ = lbfgs(objective, steps, lambda: None)
-        ends.append((objective(x)[0], tuple(x)))
-    return np.array(min(ends)[1])
+    for start in pilot.starts(restarts):
+        pilot.start = start
+        ends.append(lbfgs(pilot, steps, lambda: None)[0])
+    return min(ends, key=lambda x: objective(x)[0])
 
 
 def lbfgs(objective: Objective, steps: int, advance: Callable) -> tuple[np.ndarray, int]:

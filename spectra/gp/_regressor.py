@@ -202,28 +202,21 @@ class GPRegressor(RegressorProtocol):
         n, optimizer = K.shape[0], OPTIMIZERS.get(self.optimizer)
         if optimizer is None:
             return K
-        K = K.with_parameters(self._best_start())
         if n <= self.subset:
-            return self._optimized(K, self.y_, optimizer, self.max_iter)
+            return self._optimized(K, self.y_, optimizer, self.max_iter, self.restarts)
         rows = self._generator.choice(n, self.subset, replace=False)
-        start = self._operator(self.X_[rows]).with_parameters(K.parameters)
-        found = self._optimized(start, self.y_[rows], optimizer, self.max_iter)
+        found = self._optimized(self._operator(self.X_[rows]), self.y_[rows], optimizer, self.max_iter, self.restarts)
         return self._optimized(K.with_parameters(found.parameters), self.y_, adam, self.full_steps)
 
-    def _best_start(self) -> dict:
-        """Parameters to begin with, by exact likelihoods of few rows."""
-        n = len(self.X_)
-        rows = np.arange(n) if n <= _PILOT else self._generator.choice(n, _PILOT, replace=False)
-        K = self._operator(self.X_[rows])
-        if not self.restarts:
-            return K.parameters
-        objective = Objective(K, self._cast(self.y_[rows]), lambda K: {"method": "exact"})
-        return objective.operator(best_start(objective, self.restarts, min(self.max_iter, _PILOT_STEPS))).parameters
-
-    def _optimized(self, K, y, optimizer, steps: int) -> KernelOperator:
+    def _optimized(self, K, y, optimizer, steps: int, restarts: int = 0) -> KernelOperator:
         """Adam draws new probes at every step; L-BFGS keeps its own."""
         seed = None if optimizer is adam else self._fresh()
         objective = Objective(K, self._cast(y), lambda K: self._options(K, seed))
+        if restarts:
+            rows = self._generator.choice(len(y), min(len(y), _PILOT), replace=False)
+            few = KernelOperator(K.X[rows], K._scaled, noise=K.noise, memory=self.memory)
+            pilot = Objective(few, self._cast(y[rows]), lambda K: {"method": "exact"})
+            objective.start = best_start(objective, pilot, restarts, min(steps, _PILOT_STEPS))
         with track(self.progress, steps, f"hyper-parameters, {K.shape[0]} rows") as advance:
             x, made = optimizer(objective, steps, advance)
         self.n_iter_ += made
