@@ -213,6 +213,40 @@ def test_s_transforms_multiply():
         assert rmt.s_transform(product, u) == pytest.approx(expected, rel=2e-3)
 
 
+def test_eigenvalues_listed_one_by_one_are_atoms_where_they_are_equal():
+    values = np.concatenate([np.full(30, 1e-17), np.ones(70)])
+    product = rmt.free_product(points(values), points(values))
+    assert np.array(product.law.atoms) == pytest.approx(np.array([[0.0, 0.3], [1.0, 0.4]]))
+    total = rmt.free_sum(points(values), rmt.semicircle(0.01))
+    assert not total.law.atoms
+    assert total.cdf(0.5) == pytest.approx(0.3, abs=1e-3)
+
+
+def test_a_convolution_hands_its_atoms_on(monkeypatch):
+    monkeypatch.setattr("spectra.rmt._free.POINTS", 200)
+    values = SpectralDensity([0.0, 1.0], [0.1, 0.9], 1)
+    once = rmt.free_product(values, rmt.marchenko_pastur(2.0))
+    assert once.law.atoms == ((0.0, 0.5),)
+    assert rmt.free_product(once, SpectralDensity([1.0, 2.0], [0.9, 0.1], 1)).law.atoms == ((0.0, 0.5),)
+
+
+def test_a_single_point_moves_a_spectrum():
+    moved = rmt.free_sum(SpectralDensity([0.0, 1.0], [0.1, 0.9], 1), SpectralDensity([5.0], [1.0], 1))
+    assert moved.nodes.tolist() == [5.0, 6.0] and moved.weights == pytest.approx([0.1, 0.9])
+
+
+def test_arcsine():
+    signs = SpectralDensity([-1.0, 1.0], [0.5, 0.5], 2)
+    rho, x = rmt.free_sum(signs, signs), np.linspace(-1.9, 1.9, 21)
+    assert rho.pdf(x) == pytest.approx(1 / (np.pi * np.sqrt(4 - x**2)), rel=1e-3)
+    assert rho.entropy() == pytest.approx(np.log(np.pi), abs=0.02)
+
+
+def test_a_bulk_too_narrow_for_the_grid_is_a_warning():
+    with pytest.warns(spectra.ConvergenceWarning, match="too narrow"):
+        rmt.free_product(SpectralDensity([1.0, 1e6], [0.5, 0.5], 2), rmt.marchenko_pastur(0.1))
+
+
 def test_projections_keep_their_atoms():
     """Two projections in general position: of ranks 0.8 and 0.7 they share a space of rank 0.5 at least."""
     p, q = (SpectralDensity([0.0, 1.0], [1 - rank, rank], 1) for rank in (0.8, 0.7))
