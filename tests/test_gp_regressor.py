@@ -155,6 +155,22 @@ def test_units_do_not_matter():
     np.testing.assert_allclose(other.predict(1e6 * X - 5e5), 1e-6 * one.predict(X), rtol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["auto", "stochastic"])
+@pytest.mark.parametrize("n", [1, 2])
+def test_tables_of_hardly_any_rows(n, method):
+    X, y = waves(n)
+    mean, std = gp.GPRegressor(method=method, random_state=0).fit(X, y).predict(X, return_std=True)
+    np.testing.assert_allclose(mean, y.mean(), atol=np.ptp(y) / 2 + 1e-3)
+    assert np.all(np.isfinite(std)) and np.all(std > 0)
+
+
+def test_columns_and_targets_that_do_not_vary():
+    X, y = waves(50)
+    assert gp.GPRegressor(max_iter=15).fit(np.c_[X, np.ones(50)], y).score(np.c_[X, np.ones(50)], y) > 0.9
+    np.testing.assert_allclose(gp.GPRegressor(max_iter=5).fit(X, np.full(50, 7.0)).predict(X), 7.0)
+    np.testing.assert_allclose(gp.GPRegressor(max_iter=5).fit(0 * X, y).predict(0 * X), y.mean(), atol=1e-2)
+
+
 def test_progress_is_told():
     seen = []
     X, y = waves(50)
@@ -205,6 +221,8 @@ def test_errors_say_what_to_do():
     X, y = waves(20)
     with pytest.raises(ValueError, match="optimizer must be"):
         gp.GPRegressor(optimizer="sgd").fit(X, y)
+    with pytest.raises(ValueError, match="precision must be"):
+        gp.GPRegressor(precision="float16").fit(X, y)
     with pytest.raises(ValueError, match=r"shape \(20,\)"):
         gp.GPRegressor().fit(X, y[:3])
     with pytest.raises(ValueError, match="not fitted yet"):

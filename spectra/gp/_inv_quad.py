@@ -40,6 +40,7 @@ from spectra.results import ConvergenceWarning, Estimate
 _MOST_STEPS = 400
 _SHALLOW = 64  # steps a group of probes must have memory for
 _WATCHED = 4  # probes whose convergence is watched for the bias of a gradient
+_NEGLIGIBLE = 1e-6  # relative error that nobody need be told of
 _MATRICES = 3  # of order n that the exact method holds
 
 
@@ -187,14 +188,14 @@ def _stochastic(op, y, plan, judge: bool = True) -> Pass:
     problem = Problem(white.operator, plan.rng, None, plan.memory)
     b, lengths = unit_columns(white.left(y))
     unit = float(lengths[0] / np.sqrt(n))
-    space, gathered = _explored(problem, np.sqrt(n) * b, plan)
+    space, gathered = _explored(problem, float(np.sqrt(n)) * b, plan)
     x = white.right(space.solutions()[:, :1]) * unit
     inv_quad = _quadratic(op, y, x, space, white, plan)
     determinant = _offset(gathered.density.sum(np.log), white.logdet, space)
     inv_quad, determinant = (replace(e, matvecs=op.matvecs - before, seed=problem.seed, method="stochastic",
                                      details=dict(e.details)) for e in (inv_quad, determinant))
     if not _warned(inv_quad, plan) and judge:
-        _warn_of_bias(determinant)
+        _warn_of_bias(determinant, max(_NEGLIGIBLE, 100 * _arrays.eps(op.dtype)))
     if not plan.gradient:
         return Pass(inv_quad, determinant, None, None, False)
     U, W = (white.right(xp.concat(blocks, axis=1)) for blocks in (gathered.solutions, gathered.starts))
@@ -262,9 +263,9 @@ def _warned(inv_quad: Estimate, plan: Plan) -> bool:
     return late
 
 
-def _warn_of_bias(determinant: Estimate) -> None:
+def _warn_of_bias(determinant: Estimate, negligible: float) -> None:
     half, width = float(determinant.half_width()), bias_width(determinant)
-    if width > half + 1e-6 * abs(determinant.value):
+    if width > half + negligible * abs(determinant.value):
         warnings.warn(f"quadrature bias dominates the log-determinant: {width:.3g} beside a statistical error of "
                       f"{half:.3g} at 95 %; allow more steps or memory, or precondition", ConvergenceWarning,
                       stacklevel=4)

@@ -132,6 +132,8 @@ class GPRegressor(RegressorProtocol):
         y = targets(y, len(X))
         if self.optimizer is not None and self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be None or one of {sorted(OPTIMIZERS)}, found {self.optimizer!r}")
+        if self.precision not in ("float64", "float32"):
+            raise ValueError(f"precision must be 'float64' or 'float32', found {self.precision!r}")
         if not isinstance(self.restarts, (int, np.integer)) or self.restarts < 0:
             raise ValueError(f"restarts must be a whole number, at least 0, found {self.restarts!r}")
         self.n_features_in_ = X.shape[1]
