@@ -22,7 +22,7 @@ from training import train
 
 from spectra import optim
 
-EPOCHS, START, RENEW = 18, 16, 2  # 180, 161 and 20 of the thesis, a tenth
+EPOCHS, RENEW = 18, 2  # 180 and 20 of the thesis, a tenth
 RULES = ("polyak", "nesterov", "thesis")
 RATES = (1.0, 0.01, 0.0001)
 NEWTON_EPOCHS, STEPS = 5, 20
@@ -46,15 +46,15 @@ def one(settings, part, method, rate, seed):
 def averaged(settings, method, rate, seed):
     """SGD with its rate from the spectrum, or from a schedule, and the average of the last epochs."""
     model, split = problem(settings, seed)
-    rule = method.removeprefix("SGD, ")
-    average = optim.IterateAverage(model, start=START - 1)
+    rule, start = method.removeprefix("SGD, "), round(settings["epochs"] * 161 / 180)
+    average = optim.IterateAverage(model, start=start - 1)
     opt = torch.optim.SGD(model.parameters(), rate or 0.01, momentum=0.9, nesterov=rule == "nesterov")
     tuning, schedule = None, None
     if rule in RULES:
         tuning = optim.SpectralSGDM(opt, rule=rule, every=RENEW, steps=20, rng=seed)
         tune(tuning, model, split, settings["batch"])
     else:
-        schedule = optim.plateau_decay(START, ratio=0.5) if method == "SWA" else optim.plateau_decay(settings["epochs"])
+        schedule = optim.plateau_decay(start, ratio=0.5) if method == "SWA" else optim.plateau_decay(settings["epochs"])
 
     def on_epoch(model, row):
         average.update()

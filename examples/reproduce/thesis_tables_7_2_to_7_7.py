@@ -20,7 +20,19 @@ from pathlib import Path
 
 import torch
 from _report import claim, table
-from _study import FULL, NARROW, chosen, conclude, curve, mean, numbers, problem, spread, study, trained
+from _study import (
+    FULL,
+    NARROW,
+    chosen,
+    conclude,
+    curve,
+    mean,
+    numbers,
+    problem,
+    spread,
+    study,
+    trained,
+)
 from training import train
 
 from spectra import optim
