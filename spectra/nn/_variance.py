@@ -67,7 +67,7 @@ def curvature_variance(model, loss_fn, data, *, curvature: str = "hessian", batc
     -----
     Cost: one product with each batch a probe (for "sample" with as many columns as probes). The samples are taken as
     independent draws: for batches without replacement from N multiply by ``1 - B/N``. Standard error from the spread
-    over differences; for "sample", over probes.
+    over differences; for "sample", whose batches share their probes, from those over probes and over batches together.
 
     Examples
     --------
@@ -89,12 +89,13 @@ def curvature_variance(model, loss_fn, data, *, curvature: str = "hessian", batc
                           {"params": params, "bn": bn, "dropout": dropout})
     batches = Batches(data)
     size = batch_size or size_of(batches.first())
-    samples = np.array(list(METHODS[method](differ, batches)))
+    samples = np.array(list(METHODS[method](differ, batches)))  # shape (differences,), or (batches, probes)
     value = float(samples.mean())
     details = {"at_batch_size": int(size), "per_sample": value, "sigma2": value / differ.parameters,
                "parameters": differ.parameters, "curvature": curvature}
-    stderr = standard_error(samples) / size
-    return Estimate(value / size, stderr, None, differ.matvecs, len(samples), seed, method, details)
+    others = [tuple(i for i in range(samples.ndim) if i != axis) for axis in range(samples.ndim)]
+    stderr = float(np.linalg.norm([standard_error(samples.mean(axes)) for axes in others])) / size
+    return Estimate(value / size, stderr, None, differ.matvecs, min(samples.shape), seed, method, details)
 
 
 class _Differences:
@@ -153,7 +154,7 @@ def _sample(differ: _Differences, batches):
     mean = torch.tensordot(torch.from_numpy(sizes / sizes.sum()).to(products.device), products, 1)
     # Weighted by n_i the expectation is (k - 1) times the variance of one sample, whatever the sizes.
     squares = (products - mean).square().sum(1).cpu().numpy()
-    yield from sizes @ squares / (len(parts) - 1) / differ.parameters
+    yield from sizes[:, None] * squares * len(parts) / (len(parts) - 1) / differ.parameters
 
 
 METHODS = {"split": _split, "pair": _pair, "sample": _sample}
