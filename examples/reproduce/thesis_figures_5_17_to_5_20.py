@@ -7,8 +7,8 @@ whose spike may split over both sides of 0, of the two nearest (5.17 shows what 
 normalisation for VGG-16 (5.18) and a small PreResNet for PreResNet-110 (5.17, 5.19, 5.20), whose batch normalisation is
 taken with its running statistics (BNe) or those of each batch (BNt); Fashion-MNIST for CIFAR-100.
 
-The two Ritz values are no resolution of an exact null space: they carry the weight of all that is small on the scale of
-the spectrum. So the share within a thousandth of the largest eigenvalue stands beside them.
+A Ritz value near 0 is no proof of a null space: it carries the weight of all that is small on the scale of the spectrum.
+So for the Gauss-Newton matrix the share below a thousandth of the largest eigenvalue stands beside it.
 """
 
 import argparse
@@ -101,9 +101,10 @@ def weight_claim(found, kind, figure):
         steps = course(found, f"{kind}, {mode}")
         lowest = min(lowest, *(step[which] for _, step in steps))
         off = max(off, *(abs(step["mean" if which == "two" else "at"]) / step["largest"] for _, step in steps))
-        told.append(f"BN{mode[0]}: " + ", ".join(f"epoch {epoch} {step[which]:.2f}" for epoch, step in steps)
-                    + f"; within {SMALL:g} of the largest {min(s['small'] for _, s in steps):.2f} to "
-                      f"{max(s['small'] for _, s in steps):.2f}")
+        told.append(f"BN{mode[0]}: " + ", ".join(f"epoch {epoch} {step[which]:.2f}" for epoch, step in steps))
+        if kind == "ggn":
+            small = [step["small"] for _, step in steps]
+            told[-1] += f"; below {SMALL:g} of the largest {min(small):.2f} to {max(small):.2f}"
     words = "; ".join(told) if len(told) > 1 else told[0].removeprefix("BNe: ")
     name = {"hessian": "the two Ritz values of the Hessian", "ggn": "the Ritz value of the Gauss-Newton matrix"}[kind]
     return claim(f"thesis Figure {figure}", f"weight of {name} nearest to 0, over training",

@@ -116,8 +116,8 @@ def norm_claim(found):
     return claim("thesis Figure 7.16", "test error and norm of the weights, SGD and Gadam",
                  "Gadam: smaller error, larger norm", "; ".join(told),
                  f"larger norm in {sum(larger)} of {len(larger)}, clearly smaller error in {sum(better)} of "
-                 f"{len(better)} data sets; normalised layers do not feel their scale, and their curvature falls as the "
-                 f"square of the norm: {' and '.join(f'{ratio:.1f} times' for ratio in scale)} of the sharpness is that",
+                 f"{len(better)} data sets; normalised layers do not feel their scale, and their curvature falls as "
+                 f"the norm's square: {' and '.join(f'{ratio:.1f} times' for ratio in scale)} of the sharpness is that",
                  size="as Figures 7.14 and 7.15",
                  holds="yes" if all(larger + better) else "in part" if any(larger + better) else "no")
 
