@@ -534,6 +534,35 @@ def test_impossible_damping_is_refused(arguments, message):
 # Mini-batches
 
 
+def test_a_batch_of_all_data_has_no_noise():
+    v = rmt.batch_variance(1e-3, 10, 5, 5)
+    spikes = np.array([2.0, 1e-200, -3.0])
+    assert v == 0 and rmt.threshold(variance=v) == 0 and rmt.least_damping(0.1, v) == 0
+    for moved in (rmt.outliers(spikes, variance=v), rmt.spikes(spikes, variance=v)):
+        assert moved.tolist() == spikes.tolist()
+    assert rmt.overlaps([2.0, 0.0], variance=v).tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("call", [
+    lambda: rmt.effective_batch(10, np.nan), lambda: rmt.effective_batch(10, -5), lambda: rmt.effective_batch("10"),
+    lambda: rmt.edge_scale(rmt.semicircle(), np.nan), lambda: rmt.edge_pvalue(np.nan, rmt.semicircle(), 10),
+    lambda: rmt.outliers(1j), lambda: rmt.outliers(["a"]), lambda: rmt.spikes(-3.0, noise="multiplicative", ratio=0.2),
+    lambda: rmt.semicircle_conditions(np.ones((2, 3))), lambda: rmt.semicircle_conditions(np.ones((2, 2, 2))),
+    lambda: rmt.rank_bound([784.7, 10]), lambda: rmt.rank_bound([3, 2], curvature="ggn", samples=-3),
+    lambda: rmt.optimal_damping([1.0, 2.0]), lambda: rmt.fit_bulk(LAW, discard=-1.0),
+    lambda: rmt.outliers(1.0, variance=-1.0),
+])
+def test_what_means_nothing_is_refused(call):
+    with pytest.raises(ValueError, match="found"):
+        call()
+
+
+@pytest.mark.parametrize("variance", [1e-300, 1e300])
+def test_spikes_come_back_in_any_unit(variance):
+    clean = np.sqrt(variance) * np.array([1.001, 3.0, 1e8, -1.5])
+    assert rmt.spikes(rmt.outliers(clean, variance=variance), variance=variance) == pytest.approx(clean)
+
+
 def test_effective_batches():
     assert rmt.effective_batch(32) == 32 and rmt.effective_batch(100, 100) == np.inf
     assert 1 / rmt.effective_batch(30, 70) == pytest.approx(1 / 30 - 1 / 70)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spectra.rmt._laws import positive
+from spectra.rmt._laws import not_negative, positive
 from spectra.rmt._spikes import outliers
 
 
@@ -50,8 +50,9 @@ def effective_batch(batch: float, data: float | None = None) -> float:
     200.0
     """
     batch = positive(batch, "batch")
-    if data is None or np.isinf(data):
+    if data is None or data == np.inf:
         return batch
+    data = positive(data, "data")
     if batch > data:
         raise ValueError(f"a batch of {batch:g} is larger than the data set of {data:g}; exchange them, or check")
     return float("inf") if batch == data else batch / (1 - batch / data)
@@ -184,7 +185,7 @@ def least_damping(learning_rate: float, noise: float) -> float:
     Raises
     ------
     ValueError
-        If either is not positive.
+        If the learning rate is not positive, or the noise negative.
 
     Notes
     -----
@@ -196,7 +197,7 @@ def least_damping(learning_rate: float, noise: float) -> float:
     >>> spectra.rmt.least_damping(0.1, 2.0)
     0.1
     """
-    return positive(learning_rate, "learning_rate") * positive(noise, "noise") / 2
+    return positive(learning_rate, "learning_rate") * not_negative(noise, "noise") / 2
 
 
 def rank_bound(widths, *, curvature: str = "hessian", samples: int | None = None) -> int:
@@ -232,15 +233,15 @@ def rank_bound(widths, *, curvature: str = "hessian", samples: int | None = None
     >>> spectra.rmt.rank_bound([784, 100, 10]), spectra.rmt.rank_bound([784, 100, 10], curvature="ggn", samples=50)
     (35360, 500)
     """
-    widths = [int(width) for width in widths]
-    if len(widths) < 2 or min(widths) < 1:
+    widths = list(widths)
+    if len(widths) < 2 or any(width != int(width) or width < 1 for width in widths):
         raise ValueError(f"widths must be those of the input, any hidden layers and the output, found {widths}")
     if curvature == "hessian":
-        return 4 * widths[-1] * sum(widths[:-1])
+        return int(4 * widths[-1] * sum(widths[:-1]))
     if curvature == "ggn":
         if samples is None:
             raise ValueError("the rank of the Gauss-Newton matrix is bounded by the number of samples; give samples=")
-        return int(samples) * widths[-1]
+        return int(positive(samples, "samples") * widths[-1])
     raise ValueError(f"curvature must be 'hessian' or 'ggn', found {curvature!r}")
 
 
@@ -264,7 +265,7 @@ def semicircle_conditions(variances) -> dict[str, float]:
     Raises
     ------
     ValueError
-        If a variance is negative or not finite, or all are 0.
+        If a variance is negative or not finite, all are 0, or they are no square matrix.
 
     Notes
     -----
@@ -278,6 +279,8 @@ def semicircle_conditions(variances) -> dict[str, float]:
     {'spread': 0.0, 'largest': 1.0, 'variance': 1.0}
     """
     variances = np.asarray(variances, dtype=float)
+    if variances.ndim not in (1, 2) or variances.shape[0] != variances.shape[-1]:
+        raise ValueError(f"variances must have shape (P, P), or (P,) for row means, found {variances.shape}")
     if not variances.size or not np.all(np.isfinite(variances)) or np.any(variances < 0) or not np.any(variances):
         raise ValueError("variances must be finite, not negative and not all 0")
     rows = variances.mean(1) if variances.ndim == 2 else variances

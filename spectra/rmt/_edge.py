@@ -50,7 +50,7 @@ def edge_scale(law: SpectralDensity, n: int) -> float:
     >>> round(rmt.edge_scale(rmt.semicircle(), 1000), 12)
     0.01
     """
-    if n < 1:
+    if not n >= 1:
         raise ValueError(f"n must be the order of a matrix, at least 1, found {n!r}")
     if isinstance(law.law, Semicircle):
         return float(np.sqrt(law.law.variance) * n ** (-2 / 3))
@@ -63,7 +63,8 @@ def edge_scale(law: SpectralDensity, n: int) -> float:
 def edge_pvalue(eigenvalues, law: SpectralDensity, n: int):
     """Probability that the largest eigenvalue of pure noise exceeds each of the given ones.
 
-    ``P(TW_1 > (x - edge) / scale)``, and for eigenvalues below the centre of a semicircle the same on the other side.
+    ``P(TW_1 > (x - edge) / scale)``, and for eigenvalues below the centre of a semicircle the same on the other side: a
+    p-value p of the end that was looked at. Of the larger of both ends it is ``1 - (1 - p)^2``.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def edge_pvalue(eigenvalues, law: SpectralDensity, n: int):
     Raises
     ------
     ValueError
-        As `edge_scale`.
+        As `edge_scale`, or if an eigenvalue is NaN.
 
     Notes
     -----
@@ -94,6 +95,8 @@ def edge_pvalue(eigenvalues, law: SpectralDensity, n: int):
     array([0.169, 0.   , 1.   ])
     """
     x, (lo, hi) = np.asarray(eigenvalues, dtype=float), law.support
+    if np.any(np.isnan(x)):
+        raise ValueError("eigenvalues must be real numbers, found NaN")
     scale = edge_scale(law, n)
     beyond = (x - hi) / scale
     if isinstance(law.law, Semicircle):

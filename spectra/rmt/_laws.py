@@ -110,6 +110,13 @@ def positive(x, name: str) -> float:
     return float(number)
 
 
+def not_negative(x, name: str) -> float:
+    number = np.asarray(x)
+    if number.ndim or number.dtype.kind not in "biuf" or not (np.isfinite(number) and number >= 0):
+        raise ValueError(f"{name} must be finite and not negative, found {x!r}")
+    return float(number)
+
+
 @dataclass(frozen=True)
 class Semicircle:
     variance: float

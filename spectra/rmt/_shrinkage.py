@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spectra.rmt._laws import positive
+from spectra.rmt._laws import not_negative, positive
 
 _POWER = 0.35  # of the width of the kernels, Ledoit and Wolf (2022)
 
@@ -62,8 +62,7 @@ def optimal_damping(noise: float, *, rule: str = "edge", mean: float | None = No
     >>> spectra.rmt.optimal_damping(0.04, rule="ledoit-wolf", mean=1.0, mean_square=1.5)
     0.08
     """
-    if not (np.isfinite(noise) and noise >= 0):
-        raise ValueError(f"noise must be a variance, finite and not negative, found {noise!r}")
+    noise = not_negative(noise, "noise, a variance,")
     if rule not in RULES:
         raise ValueError(f"rule must be one of {sorted(RULES)}, found {rule!r}")
     if rule in ("shrinkage", "ledoit-wolf"):
@@ -78,7 +77,7 @@ def optimal_damping(noise: float, *, rule: str = "edge", mean: float | None = No
         if mean_square < mean**2 * (1 - 1e-12):
             raise ValueError(f"mean_square = {mean_square:.6g} is below mean^2 = {mean**2:.6g}, which no spectrum has; "
                              "subtract the noise from the mean square with a lower bound of mean^2")
-    return float(RULES[rule](float(noise), mean, mean_square))
+    return float(RULES[rule](noise, mean, mean_square))
 
 
 def _ratio(x, y):

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spectra.rmt._laws import positive
+from spectra.rmt._laws import not_negative, positive
 
 
 class Additive(NamedTuple):
@@ -45,7 +45,7 @@ class Additive(NamedTuple):
         return _larger_root(outlier, self.variance)
 
     def overlap(self, spike):
-        return 1 - self.variance / spike**2
+        return 1 - self.variance / spike / spike
 
 
 class Multiplicative(NamedTuple):
@@ -84,7 +84,7 @@ def outliers(spikes, *, noise: str = "additive", variance: float = 1.0, ratio: f
         covariance is ``v (I + A)``, the excess over 1, not below -1.
     noise : {"additive", "multiplicative"}
     variance : float
-        v: of the semicircle (`batch_variance` gives that of a mini-batch Hessian), or of the entries.
+        v: of the semicircle (`batch_variance` gives that of a mini-batch Hessian; 0 is no noise), or of the entries.
     ratio : float
         q of the multiplicative noise, parameters by samples.
 
@@ -151,9 +151,12 @@ def spikes(outliers, *, noise: str = "additive", variance: float = 1.0, ratio: f
     array([ 3.,  0., -2.])
     """
     model, outliers = _model(noise, variance, ratio), _finite(outliers, "outliers")
+    if isinstance(model, Multiplicative) and np.any(outliers < 0):
+        raise ValueError("a sample covariance, which multiplicative noise is, has no negative eigenvalues, found "
+                         f"{np.min(outliers):.6g}")
     lower, upper = model.edges
     outside = (outliers > upper) | (outliers < lower)
-    return np.where(outside, model.spike(np.where(outside, outliers, 2 * upper)), 0.0)
+    return np.where(outside, model.spike(np.where(outside, outliers, 2 * upper or 1.0)), 0.0)
 
 
 def overlaps(spikes, *, noise: str = "additive", variance: float = 1.0, ratio: float | None = None):
@@ -190,7 +193,7 @@ def overlaps(spikes, *, noise: str = "additive", variance: float = 1.0, ratio: f
     out = np.abs(spikes) > model.threshold
     if isinstance(model, Multiplicative) and model.ratio >= 1:
         out &= spikes > 0
-    return np.where(out, model.overlap(np.where(out, spikes, 2 * model.threshold)), 0.0)
+    return np.where(out, model.overlap(np.where(out, spikes, 2 * model.threshold or 1.0)), 0.0)
 
 
 def threshold(*, noise: str = "additive", variance: float = 1.0, ratio: float | None = None) -> float:
@@ -224,7 +227,7 @@ def _model(noise, variance, ratio):
         if ratio is not None:
             raise ValueError('additive noise has a variance and no ratio; leave ratio out, or take '
                              'noise="multiplicative"')
-        return Additive(positive(variance, "variance"))
+        return Additive(not_negative(variance, "variance"))
     if noise == "multiplicative":
         if ratio is None:
             raise ValueError("multiplicative noise needs ratio=, the number of parameters by that of samples")
@@ -239,13 +242,14 @@ def _require_population(model, spikes):
 
 
 def _finite(x, name):
-    x = np.asarray(x, dtype=float)
-    if not np.all(np.isfinite(x)):
-        raise ValueError(f"{name} must be finite numbers, found {x[~np.isfinite(x)].flat[0]}")
-    return x
+    x = np.asarray(x)
+    if x.size and (x.dtype.kind not in "biuf" or not np.all(np.isfinite(x))):
+        raise ValueError(f"{name} must be finite real numbers, found {x!r}")
+    return x.astype(float)
 
 
 def _larger_root(total, product):
     """The root of l^2 - total l + product that is larger in size."""
-    root = np.sqrt(np.maximum(total**2 - 4 * product, 0.0))
+    least = 2 * np.sqrt(product)
+    root = np.sqrt(np.maximum(np.abs(total) - least, 0.0)) * np.sqrt(np.abs(total) + least)
     return (total + np.copysign(root, total)) / 2
