@@ -7,7 +7,7 @@ whose spike may split over both sides of 0, of the two nearest (5.17 shows what 
 normalisation for VGG-16 (5.18) and a small PreResNet for PreResNet-110 (5.17, 5.19, 5.20), whose batch normalisation is
 taken with its running statistics (BNe) or those of each batch (BNt); Fashion-MNIST for CIFAR-100.
 
-A Ritz value near 0 is no proof of a null space: it carries the weight of all that is small on the scale of the spectrum.
+A Ritz value near 0 is no proof of a null space: it carries the weight of all that is small on the spectrum's scale.
 So for the Gauss-Newton matrix the share below a thousandth of the largest eigenvalue stands beside it.
 """
 
