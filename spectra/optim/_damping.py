@@ -29,7 +29,7 @@ from spectra.rmt._shrinkage import RULES, optimal_damping
 
 FLOOR_MODES = ("add", "max")
 METHODS = ("split", "pair")
-NAMES = (*RULES, "stable")
+NAMES = (*RULES, "scaled-edge")
 MOMENTS = ("shrinkage", "ledoit-wolf")  # rules that ask for the mean and mean square of the eigenvalues
 
 
@@ -41,11 +41,11 @@ class AutoDamping:
     optimizer : torch optimiser
         Whose parameter groups have `key`: "damping" of `KFAC` and `LanczosOPT`, "eps" of Adam and its kin.
     key : str
-    rule : {"variance", "edge", "stable", "shrinkage", "ledoit-wolf"}
+    rule : {"variance", "edge", "scaled-edge", "shrinkage", "ledoit-wolf"}
         What damping the noise asks for, see `spectra.rmt.optimal_damping`. "variance" is the paper's; "edge",
-        ``2 sqrt(s)``, needs no floor and scales with the loss; "stable", the edge times ``lr / (1 - momentum)``, is
-        what keeps an optimiser of that learning rate (the initial one, where a scheduler lowers it) stable in
-        directions of nothing but noise.
+        ``2 sqrt(s)``, needs no floor and scales with the loss; "scaled-edge" is the edge times ``lr / (1 - momentum)``,
+        with the initial lr where a scheduler lowers it: steps along directions of nothing but noise are then half as
+        long as is stable, whatever the learning rate.
     floor : float, optional
         delta*, the least damping. Default: for "variance" what the optimiser has at the start, else 0.
     floor_mode : {"add", "max"}
@@ -67,6 +67,8 @@ class AutoDamping:
     chunks : int
         With "split", cut the batch in so many parts, each split with a probe of its own: the probe is most of the
         spread, so at equal cost more chunks tell more.
+    samples : int or None
+        Of a chunk at most so many are looked at, for the same reason; None: all.
     batch_size : int, optional
         The batch size that s is about; default: that of the batches given to `step`.
     model : Module, optional
@@ -95,9 +97,9 @@ class AutoDamping:
 
     Notes
     -----
-    An estimate costs 2.5 to 4 gradients of the batch, twice that for "pair" and for the rules "shrinkage" and
-    "ledoit-wolf". Its relative spread is a third, in the running mean a sixth. The controller is saved and restored
-    with the optimiser, in its `state_dict`.
+    An estimate costs 2.5 to 4 gradients of the samples it looks at, about twice that for "pair" and for the rules
+    "shrinkage" and "ledoit-wolf". Its relative spread is a third, in the running mean a sixth. The controller is saved
+    and restored with the optimiser, in its `state_dict`.
 
     Examples
     --------
@@ -115,16 +117,17 @@ class AutoDamping:
     """
 
     def __init__(self, optimizer, key="damping", *, rule="variance", floor=None, floor_mode="add", ema=0.7, every=10,
-                 bounds=None, compensate_lr=False, curvature="hessian", method="split", chunks=1, batch_size=None,
-                 model=None, per_group=False, rng=None):
+                 bounds=None, compensate_lr=False, curvature="hessian", method="split", chunks=1, samples=64,
+                 batch_size=None, model=None, per_group=False, rng=None):
         require_key(optimizer, key)
         for name, value, known in (("rule", rule, NAMES), ("floor_mode", floor_mode, FLOOR_MODES),
                                    ("curvature", curvature, CURVATURES), ("method", method, METHODS)):
             one_of(value, name, known)
         in_range(ema, "ema", 0.0, 1.0, open_above=True)
-        for name, value in (("every", every), ("chunks", chunks), ("batch_size", batch_size)):
-            if value is not None:
-                count(value, name)
+        for name, value in (("every", every), ("chunks", chunks), ("batch_size", batch_size or 1)):
+            count(value, name)
+        if samples is not None:
+            count(samples, "samples", least=2)
         if floor is not None:
             number(floor, "floor", least=0.0)
         self.bounds = (0.0, float("inf")) if bounds is None else tuple(map(float, bounds))
@@ -133,6 +136,7 @@ class AutoDamping:
         self.optimizer, self.key, self.rule, self.floor, self.floor_mode = optimizer, key, rule, floor, floor_mode
         self.ema, self.every, self.per_group, self.compensate_lr = float(ema), int(every), per_group, compensate_lr
         self.curvature, self.method, self.chunks, self.batch_size = curvature, method, int(chunks), batch_size
+        self.samples = samples
         self.model = getattr(optimizer, "model", None) if model is None else model
         self.generator, self.seed = numpy_generator(rng)
         self.floors: list[float] = []
@@ -210,7 +214,7 @@ class AutoDamping:
         mean, mean_square = (None, None) if self._moments is None else (_of_group(x, i) for x in self._moments)
         if mean_square is not None:
             mean_square = max(mean_square, mean**2)  # single estimates may contradict each other
-        if self.rule == "stable":
+        if self.rule == "scaled-edge":
             rule = optimal_damping(variance, rule="edge") * _reach(self.optimizer.param_groups[i])
         else:
             rule = optimal_damping(variance, rule=self.rule, mean=mean, mean_square=mean_square)
@@ -222,7 +226,7 @@ class AutoDamping:
         groups = [[w for w in group["params"] if w.requires_grad] for group in self.optimizer.param_groups]
         params = [w for group in groups for w in group]
         loss = BatchLoss(loss_fn, self.model, params)
-        compared = (split(loss, batch, self.chunks, self.generator) if self.method == "split"
+        compared = (split(loss, batch, self.chunks, self.samples, self.generator) if self.method == "split"
                     else pair(loss, self._before, batch))
         found = noise(compared, params, curvature=self.curvature, moments=self.rule in MOMENTS,
                       generator=self.generator)

@@ -40,17 +40,17 @@ class Noise(NamedTuple):
     square: np.ndarray | None
 
 
-def split(loss: BatchLoss, batch, chunks: int, generator) -> Iterator[Compared]:
-    """The random halves of each of so many parts of a batch; odd samples are left out."""
+def split(loss: BatchLoss, batch, chunks: int, samples: int | None, generator) -> Iterator[Compared]:
+    """The random halves of each of so many chunks of a batch, of at most so many samples; odd ones are left out."""
     n = batch_size(batch)
     if n < 2 * chunks:
-        raise ValueError(f"a batch of {n} has no halves to compare in {chunks} parts; call step with {2 * chunks} "
+        raise ValueError(f"a batch of {n} has no halves to compare in {chunks} chunks; call step with {2 * chunks} "
                          "samples or more")
-    for rows in torch.from_numpy(generator.permutation(n)).tensor_split(chunks):
-        part = batch if chunks == 1 else rows_of(batch, rows)
-        own = rows if chunks == 1 else torch.arange(len(rows))
-        halves = own[: len(rows) // 2 * 2].chunk(2)
-        yield Compared(*loss.parts(part, halves), (len(halves[0]),) * 2)
+    for chunk in torch.from_numpy(generator.permutation(n)).tensor_split(chunks):
+        rows = chunk[: min(len(chunk), samples or n) // 2 * 2]
+        whole = len(rows) == n
+        halves = (rows if whole else torch.arange(len(rows))).chunk(2)
+        yield Compared(*loss.parts(batch if whole else rows_of(batch, rows), halves), (len(rows) // 2,) * 2)
 
 
 def pair(loss: BatchLoss, before, batch) -> Iterator[Compared]:
