@@ -41,7 +41,7 @@ def trained(images=10_000, epochs=10, checkpoint=None):
 def run(model, split, samples=2000, steps=60, points=PAPER["points"], span=PAPER["distance"], progress=False):
     """Losses on both data along Ritz vectors, the three sharpest and the one nearest 0, and a random direction."""
     parts = [data.batches(tuple(tensor[:samples] for tensor in part), 500) for part in (split.train, split.test)]
-    H = nn.HessianOperator(model, LOSS, parts[0], progress=progress)
+    H = nn.HessianOperator(model, LOSS, parts[0])
     start = 2.0 * np.random.default_rng(0).integers(0, 2, H.shape[0]) - 1
     alpha, beta, Q = spectra.lanczos(H, torch.from_numpy(start).to(H.like), steps, basis=True)
     values, vectors = eigh_tridiagonal(alpha[0], beta[0])
@@ -51,7 +51,8 @@ def run(model, split, samples=2000, steps=60, points=PAPER["points"], span=PAPER
                   for name, k in chosen.items()} | {"random": (None, chance / chance.norm())}
     found = {}
     for name, (value, direction) in directions.items():
-        scapes = [nn.landscape(model, LOSS, part, direction, span=span, points=points) for part in parts]
+        scapes = [nn.landscape(model, LOSS, part, direction, span=span, points=points, progress=progress)
+                  for part in parts]
         found[name] = {"eigenvalue": value, "scapes": scapes} | rises(*(scape.losses for scape in scapes))
     return found
 
@@ -78,8 +79,8 @@ def claims(found, size):
               f"along the Ritz vector nearest 0 the training loss varies by {flat['range of train']:.1g}, the test "
               f"loss by {flat['range of test']:.1g}, {ratio:.0f} times as much; along the sharpest by "
               f"{sharp[0]['range of train']:.2g} and {sharp[0]['range of test']:.2g}",
-              "flat is relative: the slope of the test loss is not zero where training ended", size=size,
-              holds="yes" if ratio > 3 else "in part" if ratio > 1.5 else "no"),
+              "where training ended the test loss still has a slope; on the scale of the loss both are flat", size=size,
+              holds="yes" if ratio > 10 else "in part" if ratio > 1.5 else "no"),
     ]
 
 
