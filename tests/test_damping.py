@@ -202,6 +202,25 @@ def test_estimates_that_are_not_finite_change_nothing():
     assert damping.damping == 0.5 and len(damping.history) == 1
 
 
+def test_rules_of_moments_average_them_and_wait_for_a_positive_mean():
+    model, _ = problem()
+    damping = optim.AutoDamping(sgd(model), "eps", rule="ledoit-wolf", ema=0.5)
+    damping.observe(0.04, -1.0, 3.0)
+    assert damping.damping == 0.5
+    damping.observe(0.04, 3.0, 5.0)  # in the mean 1 and 4
+    assert damping.damping == pytest.approx(rmt.optimal_damping(0.04, rule="ledoit-wolf", mean=1.0, mean_square=4.0))
+
+
+def test_a_curvature_of_negative_mean_has_no_target_and_changes_nothing():
+    model, _ = problem()
+    damping = optim.AutoDamping(sgd(model), "eps", rule="ledoit-wolf", model=model, rng=0)
+    before = damping.damping
+    damping.observe(0.1, -1.0, 2.0)
+    assert damping.damping == before
+    damping.observe(0.1, 3.0, 10.0)
+    assert damping.damping != before
+
+
 def test_only_every_so_often():
     model, batch = problem()
     damping = optim.AutoDamping(sgd(model), "eps", every=3, model=model, rng=0)

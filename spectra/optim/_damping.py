@@ -214,6 +214,10 @@ class AutoDamping:
         mean, mean_square = (None, None) if self._moments is None else (_of_group(x, i) for x in self._moments)
         if mean_square is not None:
             mean_square = max(mean_square, mean**2)  # single estimates may contradict each other
+        if self.rule == "ledoit-wolf" and mean is not None and mean <= 0:
+            return np.nan  # nothing to shrink towards: the damping stays
+        if self.rule == "ledoit-wolf" and mean <= 0:
+            return np.nan  # there is no positive multiple of the identity to shrink towards
         if self.rule == "scaled-edge":
             rule = optimal_damping(variance, rule="edge") * _reach(self.optimizer.param_groups[i])
         else:
