@@ -21,7 +21,7 @@ class Answer(NamedTuple):
 
 def source(rho: SpectralDensity) -> str:
     """Where a density comes from."""
-    return f"{rho.probes} probes, {rho.matvecs} products, {rho.method}, seed {rho.seed}"
+    return f"{rho.probes} probe{'' if rho.probes == 1 else 's'}, {rho.matvecs} products, {rho.method}, seed {rho.seed}"
 
 
 def with_error(estimate: Estimate) -> str:

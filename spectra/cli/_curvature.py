@@ -205,7 +205,7 @@ def _in_words(found: dict, rho: SpectralDensity) -> list[str]:
     return [f"  loss {found['loss']:.6g}", f"  largest   {ends[0]}", f"  smallest  {ends[1]}",
             f"  mean {with_error(rho.moment(1))}, mean square {with_error(rho.moment(2))}",
             f"  negative {share['negative_mass']:.3g} %, without the Ritz value nearest 0 "
-            f"{share['negative_mass_without_nearest']:.3g} %; at 0 {share['degeneracy']:.3g} %"]
+            f"{share['negative_mass_without_nearest']:.3g} %; at 0 {share['degeneracy']:.5g} %"]
 
 
 def _statistics(args, case: Case, seed: int) -> dict:
