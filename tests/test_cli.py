@@ -41,6 +41,9 @@ def files(tmp_path_factory):
     blocks = [(i + 24 * k, j + 24 * k) for k in range(4) for i, j in inside] + [(0, 24), (48, 72)]
     (folder / "blocks.txt").write_text("\n".join(f"{i} {j}" for i, j in blocks))
     scipy.sparse.save_npz(folder / "laplacian.npz", spectra.graphs.normalized_laplacian(blocks))
+    for name, text in (("holes", "a,b\n1,2\n3,\n"), ("nan", "a,b\n1,nan\n3,4\n"), ("single", "a\n1\n2\n3\n"),
+                       ("empty", "")):
+        (folder / f"{name}.csv").write_text(text)
     (folder / "path.txt").write_text("\n".join(f"{i} {i + 1}" for i in range(40)))
     return folder
 
@@ -295,13 +298,60 @@ def test_info_of_a_graph(run, answer):
     assert "graph of 34 nodes and 78 edges" in out
 
 
+# Tables
+
+
+@pytest.fixture
+def table(files):
+    """Strength follows the first column and not the second."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-2, 2, (80, 2))
+    y = np.sin(2 * X[:, 0]) + 0.05 * rng.standard_normal(80)
+    text = "\n".join(f"{a},{s},{b}" for (a, b), s in zip(X.tolist(), y.tolist(), strict=True))
+    (files / "waves.csv").write_text("dose,strength,colour\n" + text)
+    np.save(files / "waves.npy", np.column_stack([X, y]))
+    return "waves.csv"
+
+
+def test_a_table_is_fitted_and_its_evidence_is_that_of_the_library(answer, table, files):
+    found = answer("gp", table, "--target", "strength", "--rng", "3", "--test", "0.25")
+    assert found["input"] == {"name": table, "rows": 60, "test_rows": 20, "columns": ["dose", "colour"],
+                              "target": "strength"}
+    assert found["evidence"]["method"] == "exact"
+    assert found["test"]["rmse"] < 0.12
+    assert 0.7 <= found["test"]["covered"] <= 1
+    dose, colour = found["model"]["parameters"]["lengthscale"]
+    assert colour > 5 * dose
+    rows = np.random.default_rng(3).permutation(80)[20:]
+    data = np.genfromtxt(files / table, delimiter=",", skip_header=1)[np.sort(rows)]
+    model = spectra.gp.GPRegressor(random_state=3).fit(data[:, [0, 2]], data[:, 1])
+    assert found["evidence"]["value"] == pytest.approx(float(model.log_marginal_likelihood_), rel=1e-9)
+    same = answer("gp", "waves.npy", "--rng", "3", "--test", "0.25")
+    assert same["evidence"]["value"] == pytest.approx(found["evidence"]["value"], rel=1e-6)
+
+
+def test_an_estimated_evidence_has_its_interval_in_words(run):
+    status, out, err = run("gp", "diabetes", "--method", "stochastic", "--max-iter", "2", "--rng", "0")
+    assert (status, err) == (0, "")
+    assert "log evidence = " in out and "±" in out and "95 % interval [" in out
+    assert "length-scales: x" in out and "test error" in out
+    low, high = map(float, re.search(r"interval \[(\S+), (\S+)\]", out).groups())
+    assert low < float(re.search(r"evidence = (\S+) ±", out).group(1)) < high
+
+
+def test_a_table_of_which_nothing_is_held_out(run, answer, table):
+    found = answer("gp", table, "--test", "0", "--no-ard", "--max-iter", "3", "--kernel", "matern32")
+    assert found["test"] is None and found["input"]["rows"] == 80 and found["model"]["seed"] >= 0
+    assert np.ndim(found["model"]["parameters"]["lengthscale"]) == 0
+
+
 # Pictures and progress
 
 
 @pytest.mark.parametrize("command", [
     ("density", "karate"), ("density", "karate", "--no-log"), ("density", "karate", "--method", "kpm"),
     ("density", "definite.npy"), ("logdet", "definite.npy"), ("clusters", "blocks.txt"),
-    ("compare", "blocks.txt", "karate"),
+    ("compare", "blocks.txt", "karate"), ("gp", "diabetes", "--max-iter", "3"),
 ])
 def test_plot_writes_a_picture(run, tmp_path, command):
     path = tmp_path / "out.png"
@@ -357,6 +407,15 @@ def test_progress_is_drawn_when_asked_for_and_never_with_json(run, answer):
     ("compare karate", ["two graphs"]),
     ("compare karate directed.txt", ["directed", "pass --symmetrize"]),
     ("compare karate blocks.txt --kind euclid", ["euclid", "choose from"]),
+    ("gp karate", ["kind graph", "expected a table"]),
+    ("gp nothing.csv", ["nothing.csv", ".csv", "neither"]),
+    ("gp diabetes --split 3", ["0 standard splits", "--test"]),
+    ("gp diabetes --target z", ["'z'", "x0"]),
+    ("gp diabetes --test 1.5", ["share of the rows"]),
+    ("gp holes.csv", ["found '' in row 2", "drop or fill"]),
+    ("gp nan.csv", ["found nan in row 1, column 'b'"]),
+    ("gp single.csv", ["a column beside it"]),
+    ("gp empty.csv", ["empty"]),
     ("logdet", ["FILE", "--help"]),
     ("", ["COMMAND", "--help"]),
 ])

@@ -149,9 +149,8 @@ def _averaged(forms, halfway, done: Pass) -> Estimate:
 
 def _still_missing(rest: float) -> float:
     """What is missing, relative to what the second half of the steps changed, where these left `rest` of the residual:
-    rest / (1 - rest) if convergence goes on as it did, and six times that to be safe: the forms
-    lag behind the residual."""
-    return min(6 * rest / max(1 - rest, 1e-300), _MOST_MISSING)
+    rest / (1 - rest) if convergence goes on as it did, and six times that to be safe, as the forms lag behind."""
+    return _MOST_MISSING if rest >= 1 else min(6 * rest / (1 - rest), _MOST_MISSING)
 
 
 def _number(x):
