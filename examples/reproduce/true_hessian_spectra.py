@@ -47,34 +47,45 @@ UNITS = [("preresnet", "cifar10", "normal"), ("preresnet", "cifar10", "over-fit"
 COPIES, SLOWER = {"mlp": 30}, {"mlp": 0.3}  # copies for other than 6; without normalisation a smaller learning rate
 
 
+def trained(network, name, schedule, samples, epochs, look=lambda model, row: None):
+    """A network after its training, the data, and the history; `look` sees it after every epoch."""
+    split, options = data.load(name, train=samples, test=800), SCHEDULES[schedule]
+    model, total, rate = build(network, split), epochs * options["longer"], options["lr"] * SLOWER.get(network, 1.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, weight_decay=options["weight_decay"])
+    look(model, split, {"epoch": 0})
+    history = train.fit(model, optimizer, split, total, batch=64, schedule=optim.plateau_decay(total), progress=False,
+                        step=augmented_step, on_epoch=lambda model, row: look(model, split, row))
+    say(f"{network}, {name}, {schedule}: test accuracy {history[-1]['test_accuracy']:.3f}")
+    return model, split, history
+
+
 def run(network, name, schedule, samples, epochs, copies=None, steps=40, few=(64, 250), draws=6):
     """One training with its spectra."""
-    split, options = data.load(name, train=samples, test=800), SCHEDULES[schedule]
-    model, total = build(network, split), epochs * options["longer"]
-    copies, rate = copies or COPIES.get(network, 6), options["lr"] * SLOWER.get(network, 1.0)
     every = SHARES if name == "cifar10" and network != "mlp" else SHARES[::3]
-    shares = every if schedule == "normal" else (1,)
-    looked = {round(share * total) for share in shares}
-    found = {"network": network, "data": name, "schedule": schedule, "samples": samples, "epochs": {},
-             "parameters": sum(w.numel() for w in model.parameters())}
+    total = epochs * SCHEDULES[schedule]["longer"]
+    looked, spectra_at = {round(share * total) for share in (every if schedule == "normal" else (1,))}, {}
 
-    def look(model, row):
+    def look(model, split, row):
         if row["epoch"] in looked:
             H = nn.HessianOperator(model, LOSS, data.batches(split.train, 250), cache=1 << 29)
-            found["epochs"][str(row["epoch"])] = spectrum(H, steps) | {"loss": H.loss()}
+            spectra_at[str(row["epoch"])] = spectrum(H, steps) | {"loss": H.loss()}
 
-    look(model, {"epoch": 0})
-    weights, decay = model.parameters(), options["weight_decay"]
-    optimizer = torch.optim.SGD(weights, lr=rate, momentum=0.9, weight_decay=decay)
-    history = train.fit(model, optimizer, split, total, batch=64, schedule=optim.plateau_decay(total), on_epoch=look,
-                        step=augmented_step, progress=False)
-    say(f"{network}, {name}, {schedule}: test accuracy {history[-1]['test_accuracy']:.3f}")
+    model, split, history = trained(network, name, schedule, samples, epochs, look)
     kept = ("epoch", "loss", "accuracy", "test_loss", "test_accuracy")
-    found["history"] = [{key: round(row[key], 4) for key in kept} for row in history]
-    found["train"] = train.evaluate(model, split.train)._asdict()
-    found["test"] = train.evaluate(model, split.test)._asdict()
+    found = {"network": network, "data": name, "schedule": schedule, "samples": samples, "epochs": spectra_at,
+             "parameters": sum(w.numel() for w in model.parameters()),
+             "history": [{key: round(row[key], 4) for key in kept} for row in history],
+             "train": train.evaluate(model, split.train)._asdict(), "test": train.evaluate(model, split.test)._asdict()}
+    copies = copies or COPIES.get(network, 6)
     found |= at_the_end(model, split, copies, steps, () if network == "vgg-bn" else few, draws)
     return found | (from_the_augmented(model, split, copies) if network == "mlp" else {})
+
+
+def once_more(model, split):
+    """Ends of the Hessian of one augmented copy: as many images as the empirical one has, distributed as all copies."""
+    copy = nn.Augmented(*split.train, copies=1, original=False, batch_size=250, rng=1)
+    found = nodes(nn.HessianOperator(model, LOSS, list(copy), check=None), 30)
+    return [float(found[-1]), float(found[0])]
 
 
 def at_the_end(model, split, copies, steps, few, draws):
@@ -84,7 +95,8 @@ def at_the_end(model, split, copies, steps, few, draws):
     more = nn.Augmented(x, y, copies=copies, batch_size=250, rng=0)
     H = nn.HessianOperator(model, LOSS, more, cache=1 << 30)
     found = {"copies": copies, "variance": numbers["hessian variance"], "hessian": list(map(float, numbers["hessian"])),
-             "augmented": spectrum(H, round(0.7 * steps)) | {"loss": H.loss()}, "few": []}
+             "augmented": spectrum(H, round(0.7 * steps)) | {"loss": H.loss()}, "few": [],
+             "one copy": once_more(model, split)}
     v = numbers["hessian variance"] * (1 - 1 / copies) / len(x)
     found["from theory"] = [float(value) for value in rmt.spikes(found["hessian"], variance=v)]
     found["noise"] = v
@@ -203,10 +215,16 @@ def times(ratios):
 
 
 def back(unit):
-    """The empirical eigenvalue as predicted from the augmented one, where that was asked."""
+    """What tells noise from another distribution: one copy of augmented images, and predictions from all of them."""
+    found = ""
+    if "one copy" in unit:
+        low, high = unit["one copy"]
+        found += f"; one augmented copy, as many images as the empirical Hessian has, [{low:.2g}, {high:.3g}]"
     theory = unit.get("empirical from augmented")
-    return "" if theory is None else (f"; empirical largest predicted from the augmented, additive "
-                                      f"{theory['additive']:.3g}, multiplicative {theory['multiplicative']:.3g}")
+    if theory is not None:
+        found += (f"; predicted for it from all copies: largest additive {theory['additive']:.3g}, multiplicative "
+                  f"{theory['multiplicative']:.3g}")
+    return found
 
 
 def epochs_claim(unit_list, items):
