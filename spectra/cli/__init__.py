@@ -1,5 +1,5 @@
 """The command line: `spectra demo | info FILE | density FILE | logdet FILE | clusters FILE | compare FILE FILE ... |
-curvature FILE.py`.
+curvature FILE.py | gp TABLE`.
 
 A command is one function from its arguments to an `Answer`, and one entry in COMMANDS. What goes wrong is one line on
 standard error and exit status 2; `--debug` shows where.
@@ -18,6 +18,7 @@ from spectra.cli._arguments import parser
 from spectra.cli._curvature import curvature
 from spectra.cli._graphs import clusters, compare
 from spectra.cli._matrices import density, info, logdet
+from spectra.cli._tables import gp
 from spectra.results import ConvergenceWarning
 
 __all__ = ["COMMANDS", "main"]
@@ -83,4 +84,4 @@ def _demo(args) -> Answer:
 
 
 COMMANDS = {"demo": _demo, "info": info, "density": density, "logdet": logdet, "clusters": clusters, "compare": compare,
-            "curvature": curvature}
+            "curvature": curvature, "gp": gp}

@@ -9,6 +9,8 @@ from spectra.cli._curvature import KINDS as CURVATURES
 from spectra.cli._input import OPERATORS
 from spectra.estimators._density import DENSITIES
 from spectra.estimators._sum import METHODS
+from spectra.gp import KERNELS
+from spectra.gp._inv_quad import METHODS as EVIDENCES
 from spectra.graphs._clusters import METHODS as COUNTS
 from spectra.graphs._divergence import KINDS, RIDGE
 
@@ -50,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     _add_output(logdet, None)
     _add_graph_commands(commands)
     _add_curvature(commands)
+    _add_gp(commands)
     return root
 
 
@@ -90,6 +93,26 @@ def _add_curvature(commands) -> None:
     curvature.add_argument("--resume", metavar="RUN.npz", help="keep the run there, and go on from it if it exists")
     curvature.add_argument("--every", type=_count, default=10, metavar="N", help="steps between two writings")
     _add_output(curvature, None)
+
+
+def _add_gp(commands) -> None:
+    gp = commands.add_parser("gp", help="Gaussian process regression on a table, with the evidence and its error bar")
+    gp.add_argument("file", metavar="TABLE", help="a table of numbers (.csv, .tsv, .npy, plain or .gz), or the name of "
+                    "a data set")
+    gp.add_argument("--target", metavar="COLUMN", help="name or number of the column to predict (default: the last)")
+    gp.add_argument("--kernel", choices=list(KERNELS), default="rbf", help="default: rbf")
+    gp.add_argument("--ard", action=argparse.BooleanOptionalAction, default=True,
+                    help="one length-scale a column (default), or one for all")
+    held_out = gp.add_mutually_exclusive_group()
+    held_out.add_argument("--test", type=float, metavar="SHARE", help="of the rows, held out at random (default: 0.1)")
+    held_out.add_argument("--split", type=int, metavar="I", help="hold out a standard split of a data set instead")
+    gp.add_argument("--method", choices=["auto", *EVIDENCES], default="auto", help="of the evidence (default: auto)")
+    gp.add_argument("--max-iter", type=_count, default=100, metavar="N", help="iterations of the optimiser")
+    gp.add_argument("--subset", type=_count, default=2000, metavar="N", help="rows that are fitted first")
+    gp.add_argument("--full-steps", type=int, default=3, metavar="N", help="steps on all rows thereafter")
+    gp.add_argument("--precision", choices=("float64", "float32"), default="float64", help="of large products")
+    gp.add_argument("--memory", type=_bytes, metavar="BYTES", help="as 500M, 4G; default 1G")
+    _add_output(gp, None)
 
 
 def _add_input(parser) -> None:
