@@ -120,7 +120,7 @@ def main(arguments=None):
         if args.json:
             args.json.write_text(json.dumps(document, indent=1) + "\n")
 
-    for name in ("cnn", "mlp", "logistic"):
+    for name in ("logistic", "mlp", "cnn"):
         found = document["networks"][name] = {"parameters": networks.parameters(networks.build(name))}
         found["estimate"] = estimate(name, args.rounds)
         print(name, {kind: round(ratio, 2) for kind, ratio in found["estimate"].items()}, flush=True)
