@@ -87,10 +87,11 @@ def lines(row):
         yield [*where, name, found["median error"], found["products"], found["cpu_seconds"],
                found["cpu_seconds"] / base]
     for name, rungs in row.get("peers", {}).items():
-        last = rungs[-1]
-        reached = "" if last["reached"] else ", not reached"
-        yield [*where, f"{name}, {last['steps']} x {last['probes']}{reached}", last["median error"], last["products"],
-               last["cpu_seconds"], last["cpu_seconds"] / base]
+        goal = row["spectra stochastic"]["median error"]
+        rung = next((rung for rung in rungs if (rung["median error"] or np.inf) <= goal), None)
+        short, rung = ("", rung) if rung else (", not reached", rungs[-1])
+        yield [*where, f"{name}, {rung['steps']} x {rung['probes']}{short}", rung["median error"], rung["products"],
+               rung["cpu_seconds"], rung["cpu_seconds"] / base]
 
 
 HEADER = ["kernel", "noise", "l", "rtol", "method", "median error", "products", "CPU seconds", "times ours"]
