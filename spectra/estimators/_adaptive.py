@@ -23,7 +23,7 @@ Quadrature = type[LanczosQuadrature] | type[BlockQuadrature]
 PILOT = 5  # probes that are taken deep: enough for a standard error, few enough to go far
 _LEAST_PILOT = 3  # for a tolerance, which may be loose: on a large matrix three probes give more digits than are asked
 _FIRST_DEPTH = 8
-_BRACKETED_DEPTH = 5  # with a known end of the spectrum, where the bracket is a bound at any depth
+_BRACKETED_DEPTH = 5  # for a tolerance, with a known end of the spectrum: the bracket is a bound at any depth
 _GROWTH = 1.5
 _TYPICAL = 4  # a bias bracket may be so many times wider than half a standard error: it is wider than the bias
 _WITH_MANY = 2.2  # standard errors in half a 95 % interval from a dozen probes
@@ -53,7 +53,8 @@ def adaptive(problem: Problem, kind: Quadrature, f: Callable, budget: int, rtol:
     `offset` is a known part of the answer that the tolerance refers to as well.
     """
     spent = problem.A.matvecs
-    goal = _Goal(f, budget + spent, rtol, offset, _FIRST_DEPTH if problem.end is None else _BRACKETED_DEPTH)
+    bracketed = rtol is not None and problem.end is not None
+    goal = _Goal(f, budget + spent, rtol, offset, _BRACKETED_DEPTH if bracketed else _FIRST_DEPTH)
     pilot = PILOT if rtol is None else _LEAST_PILOT
     k = min(pilot, max(budget // _LEAST_DEPTH, 1), problem.room(kind.vectors(_FIRST_DEPTH)))
     run = kind(problem, k, budget // k)

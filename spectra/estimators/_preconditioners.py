@@ -42,6 +42,9 @@ class Jacobi:
     name = "jacobi"
 
     def __init__(self, diagonal):
+        if not _arrays.is_array(diagonal) or diagonal.ndim != 1:
+            raise TypeError(f"Jacobi needs the diagonal of A, an array of shape (n,), found a "
+                            f"{type(diagonal).__name__}; an operator that knows it has A.diagonal()")
         entries = _arrays.to_host(diagonal).real.astype(float)
         if not np.all(entries > 0):
             raise ValueError(f"Jacobi needs a positive diagonal, found {entries.min():.4g}; "
