@@ -121,7 +121,10 @@ def trained(model, optimizer, split, settings, seed, *, schedule=None, before=No
     def step(model, optimizer, loss, batch):
         if before is not None:
             before(loss, batch)
-        value, outputs = train.gradient_step(model, optimizer, loss, batch)
+        try:
+            value, outputs = train.gradient_step(model, optimizer, loss, batch)
+        except ValueError as error:  # some optimisers refuse a gradient that is not finite
+            raise Diverged from error
         if not float(value.detach()) < HOPELESS:
             raise Diverged
         if after is not None:

@@ -10,7 +10,7 @@ learning rate constant for half the epochs and then linear to a hundredth, momen
     variance    start + s, with s the variance of the batch Hessian (15); the paper's rule
     variance*   the same with the learning rate times 1 + damping, as in the published runs
     edge        2 sqrt(s), where eigenvalues of pure noise end; the start holds for the first step alone
-    edge x rate the same times rate / (1 - momentum), from before the first step, so that there is no start; not in the
+    scaled-edge the edge times rate / (1 - momentum), from before the first step, so that there is no start; not in the
                 paper: steps along flat directions, rate / damping long, are then half of what the noise's edge allows
 """
 
@@ -42,9 +42,9 @@ from spectra import optim
 
 STARTS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 RATES = (1e-3, 1e-2)
-STABLE = "edge x rate"
+STABLE = "scaled-edge"
 RULES = {"flat": None, "variance": {"rule": "variance"}, "variance*": {"rule": "variance", "compensate_lr": True},
-         "edge": {"rule": "edge"}, STABLE: {"rule": "edge"}}
+         "edge": {"rule": "edge"}, STABLE: {"rule": "scaled-edge"}}
 CLIP = 0.01
 KEY = {"KFAC": "damping", "Adam": "eps"}
 
@@ -94,9 +94,7 @@ def one(settings, optimizer, rate, clip, rule, start, ramp, seed):
             "Adam": lambda: torch.optim.Adam(model.parameters(), rate, eps=start),
             "KFAC": lambda: optim.KFAC(model, rate, start, kl_clip=clip, rng=seed)}
     opt, control = make[optimizer](), None
-    if rule == STABLE:
-        control = Scaled(opt, model, rate / (1 - 0.9), seed)
-    elif RULES[rule] is not None:
+    if RULES[rule] is not None:
         control = optim.AutoDamping(opt, KEY[optimizer], model=model, rng=seed, **RULES[rule])
     factor = (optim.warm_decay if ramp else optim.plateau_decay)(settings["epochs"])
     look = {"before" if rule == STABLE else "after": control and control.step}
@@ -107,23 +105,6 @@ def one(settings, optimizer, rate, clip, rule, start, ramp, seed):
     if not found.get("diverged") and rule == "flat" and clip is None:
         found["largest"] = largest_eigenvalue(model, split)
     return found
-
-
-class Scaled:
-    """The edge times a number as the damping of an optimiser."""
-
-    def __init__(self, optimizer, model, number, seed):
-        edge = torch.optim.SGD(model.parameters(), 0.0)  # takes no steps, only keeps the edge
-        edge.param_groups[0]["damping"] = 0.0
-        self.control = optim.AutoDamping(edge, rule="edge", model=model, rng=seed)
-        self.optimizer, self.number, self.history = optimizer, number, []
-
-    def step(self, loss, batch):
-        seen = len(self.control.history)
-        self.control.step(loss, batch)
-        if len(self.control.history) > seen:
-            self.optimizer.param_groups[0]["damping"] = self.number * self.control.damping
-            self.history.append({"damping": self.number * self.control.damping})
 
 
 def run(seeds=(0, 1, 2), settings=SMALL, path="damping_figures_7_to_15.json"):

@@ -96,7 +96,10 @@ def newton_epochs(model, opt, split, settings, seed):
             kept["outputs"] = model(batch[0])
             return loss(kept["outputs"], batch[1]), kept["outputs"]
 
-        value = optimizer.step(closure)
+        try:
+            value = optimizer.step(closure)
+        except ValueError as error:  # a gradient that is not finite
+            raise Diverged from error
         if not float(value) < 1e5:
             raise Diverged
         return value, kept["outputs"]
