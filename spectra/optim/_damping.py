@@ -142,7 +142,6 @@ class AutoDamping:
         self.floors: list[float] = []
         self.history: list[dict[str, Any]] = []
         self._steps, self._before, self._begun = 0, None, False
-        self._moments: list | None = None  # running means, since rules take ratios of them
         self._meet_groups()
         self._attach()
 
@@ -162,6 +161,7 @@ class AutoDamping:
         for group in self.optimizer.param_groups[len(self.floors):]:
             default = float(group[self.key]) if self.rule == "variance" else 0.0
             self.floors.append(default if self.floor is None else float(self.floor))
+            self._moments: list | None = None  # running means, by group, since rules take ratios of them
 
     @property
     def damping(self):
@@ -216,8 +216,6 @@ class AutoDamping:
             mean_square = max(mean_square, mean**2)  # single estimates may contradict each other
         if self.rule == "ledoit-wolf" and mean is not None and mean <= 0:
             return np.nan  # nothing to shrink towards: the damping stays
-        if self.rule == "ledoit-wolf" and mean <= 0:
-            return np.nan  # there is no positive multiple of the identity to shrink towards
         if self.rule == "scaled-edge":
             rule = optimal_damping(variance, rule="edge") * _reach(self.optimizer.param_groups[i])
         else:
@@ -225,8 +223,7 @@ class AutoDamping:
         return self.floors[i] + rule if self.floor_mode == "add" else max(self.floors[i], rule)
 
     def _estimate(self, loss_fn, batch) -> tuple:
-        """s, and the mean and mean square of the curvature's eigenvalues where the rule needs them; lists, if by group.
-        """
+        """s, and the mean and mean square of the eigenvalues where the rule needs them; lists, where by group."""
         groups = [[w for w in group["params"] if w.requires_grad] for group in self.optimizer.param_groups]
         params = [w for group in groups for w in group]
         loss = BatchLoss(loss_fn, self.model, params)
@@ -235,7 +232,7 @@ class AutoDamping:
         found = noise(compared, params, curvature=self.curvature, moments=self.rule in MOMENTS,
                       generator=self.generator)
         cuts = np.cumsum([len(group) for group in groups])[:-1]
-        sizes = np.array([sum(w.numel() for w in group) for group in groups])
+        sizes = np.array([max(sum(w.numel() for w in group), 1) for group in groups])
 
         def mean(shares):
             by_group = np.array([piece.sum() for piece in np.split(shares, cuts)])
