@@ -4,8 +4,8 @@
 
 Two networks: an MLP 784-512-256-10 with tanh (536 thousand parameters, 2,560 samples in batches of 256), and one like
 VGG with ReLU and max-pooling (633 thousand parameters, 256 samples in two batches). One thread, process time,
-everything in turns, medians of five rounds. With packages of others in the same environment (peers_nn.sh makes one),
-their products stand beside ours.
+everything in turns, medians of five rounds; memory is what a first product adds at its peak, in a process of its own.
+With packages of others in the same environment (peers_nn.sh makes one), their products stand beside ours.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import argparse
+import importlib.metadata
 import importlib.util
 import json
 import platform
@@ -31,6 +32,11 @@ from spectra.nn import GGNOperator, HessianOperator
 
 CRITERION = nn.CrossEntropyLoss()
 BUDGET = 2**31
+
+# The C library hands large blocks back to the system and asks for them anew, page by page, in every pass: as it is; and
+# told to keep them.
+ALLOCATORS = {"as it is": {},
+              "memory kept": {"MALLOC_MMAP_THRESHOLD_": str(2**33), "MALLOC_TRIM_THRESHOLD_": str(2**34)}}
 
 TARGETS = {
     ("mlp", "Hessian"): 2.30, ("vgg", "Hessian"): 2.9, ("mlp", "Hessian, graphs kept"): 1.40,
@@ -87,7 +93,7 @@ def peers(model, batches, v, V, k: int) -> dict:
         import curvlinops
 
         for name, operator in (("Hessian", "HessianLinearOperator"), ("GGN", "GGNLinearOperator")):
-            op = getattr(curvlinops, operator)(model, CRITERION, dict(model.named_parameters()), batches,
+            op = getattr(curvlinops, operator)(model, CRITERION, list(model.parameters()), batches,
                                                check_deterministic=False)
             found[f"{name}, curvlinops"] = (lambda op=op: op @ v, 1)
             found[f"{name}, block, per vector, curvlinops"] = (lambda op=op: op @ V, k)
@@ -118,7 +124,14 @@ def peers(model, batches, v, V, k: int) -> dict:
     return found
 
 
+def versions() -> dict[str, str]:
+    packages = {"curvlinops": "curvlinops-for-pytorch", "pyhessian": "pyhessian", "backpack": "backpack-for-pytorch"}
+    return {name: importlib.metadata.version(package) for name, package in packages.items()
+            if importlib.util.find_spec(name)}
+
+
 def ratios(name: str, rounds: int) -> dict[str, dict]:
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     made = calls(*NETWORKS[name]())
     for call, _ in made.values():
@@ -134,25 +147,25 @@ def ratios(name: str, rounds: int) -> dict[str, dict]:
             for label, t in times.items()}
 
 
-def peak(name: str, what: str) -> float:
-    """MiB that a product adds to what the process held before, in a process of its own."""
-    code = f"import curvature_products as c; print(c.added({name!r}, {what!r}))"
-    run = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True,
-                         check=True)
-    return float(run.stdout)
+def child(expression: str, environment: dict) -> str:
+    """What an expression prints in a process of its own."""
+    code = f"import curvature_products as c; {expression}"
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=Path(__file__).parent, check=True,
+                         text=True, capture_output=True, env=os.environ | environment)
+    return run.stdout
 
 
 def added(name: str, what: str) -> float:
+    """MiB that a first product adds, at its peak, to what the process held before."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     small = calls(nn.Sequential(nn.Linear(2, 2), nn.Tanh()), [(torch.randn(2, 2), torch.randint(0, 2, (2,)))], 4)
     small[what][0]()  # code is loaded with its first use
     model, batches, k = NETWORKS[name]()
-    made = calls(model, batches, k)
-    made["gradient"][0]()
+    product = calls(model, batches, k)[what][0]
     Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew at what is resident
     before = resident("VmRSS")
-    made[what][0]()
+    product()
     return resident("VmHWM") - before
 
 
@@ -168,20 +181,27 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    found = {"torch": torch.__version__, "machine": platform.processor() or platform.machine(),
+    found = {"torch": torch.__version__, "machine": platform.processor() or platform.machine(), "peers": versions(),
              "rounds": options.rounds, "networks": {}}
     for name in options.networks:
-        rows = found["networks"][name] = ratios(name, options.rounds)
+        rows = found["networks"][name] = {}
+        for setting, environment in ALLOCATORS.items():
+            text = child(f"import json; print(json.dumps(c.ratios({name!r}, {options.rounds})))", environment)
+            for label, row in json.loads(text).items():
+                rows.setdefault(label, {"target": TARGETS.get((name, label))})[setting] = row
+            save(found, options.json)
         for label, row in rows.items():
-            if label != "gradient":
-                row["mib"] = peak(name, label)
-            row["target"] = TARGETS.get((name, label))
-            target = f", asked for {row['target']:.2f}" if row["target"] else ""
-            print(f"{name}: {label:45s} {row['ratio']:5.2f} gradients (lowest {row['lowest']:.2f}{target}), "
-                  f"{row.get('mib', 0):6.1f} MiB", flush=True)
-        if options.json:
-            options.json.write_text(json.dumps(found, indent=1) + "\n")
+            row["mib"] = float(child(f"print(c.added({name!r}, {label!r}))", {}))
+            asked = f", asked for {row['target']:.2f}" if row["target"] else ""
+            kept = f"{row['memory kept']['ratio']:.2f} with memory kept{asked}"
+            print(f"{name}: {label:45s} {row['as it is']['ratio']:5.2f} gradients ({kept}), {row['mib']:6.1f} MiB",
+                  flush=True)
+            save(found, options.json)
+
+
+def save(found: dict, path) -> None:
+    if path:
+        path.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

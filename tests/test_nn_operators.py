@@ -2,7 +2,10 @@
 
 import copy
 import functools
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -554,6 +557,52 @@ def test_the_library_works_on_it(tmp_path):
     resumed.advance(7)
     assert np.array_equal(whole.alpha, resumed.alpha) and np.array_equal(whole.beta, resumed.beta)
     assert np.allclose(H.to_scipy() @ np.ones(43), full @ np.ones(43))
+
+
+ELSEWHERE = """
+import sys, numpy as np, torch, spectra
+from networks import made
+from spectra.nn import HessianOperator
+torch.set_num_threads(1)
+model, batches = made("batch norm")
+H = HessianOperator(model, torch.nn.CrossEntropyLoss(), batches, bn="train")
+run = spectra.krylov.LanczosRun.load(sys.argv[1], H)
+run.advance(14 - run.steps)
+np.savez(sys.argv[2], alpha=run.alpha, beta=run.beta)
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_in_another_process_to_the_same_bits(tmp_path):
+    torch.set_num_threads(1)
+    model, batches = made("batch norm")
+    left = [1 << 30]
+
+    class Loader:
+        def __iter__(self):
+            for batch in batches:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise KeyboardInterrupt
+                yield batch
+
+    H = HessianOperator(model, CE, Loader(), bn="train", cache=None)
+    start = torch.randn(H.shape[0], generator=torch.Generator().manual_seed(0)).double()
+    whole = spectra.krylov.LanczosRun(H, start)
+    whole.advance(14)
+    run = spectra.krylov.LanczosRun(H, start)
+    left[0] = 11  # in the middle of the sixth product
+    with pytest.raises(KeyboardInterrupt):
+        run.advance(14)
+    left[0] = 1 << 30
+    assert 0 < run.steps < 14
+    run.save(tmp_path / "run.npz")
+    subprocess.run([sys.executable, "-W", "ignore", "-c", ELSEWHERE, tmp_path / "run.npz", tmp_path / "end.npz"],
+                   cwd=Path(__file__).parent, check=True)
+    with np.load(tmp_path / "end.npz") as found:
+        assert np.array_equal(found["alpha"], whole.alpha) and np.array_equal(found["beta"], whole.beta)
+    run.advance(14 - run.steps)
+    assert np.array_equal(run.alpha, whole.alpha) and np.array_equal(run.beta, whole.beta)
 
 
 def test_progress_cache_and_doors():

@@ -33,6 +33,8 @@ def test_summary_against_the_dense_hessian(problem):
         estimate = found[f"hessian_{name}"]
         assert abs(estimate.value - truth) < 4 * estimate.stderr + 1e-9 * abs(truth)
     assert found["ggn_negative_mass"].value < 0.5 and found["ggn_smallest"].value > -1e-8
+    assert found["hessian_norm"].value == pytest.approx(np.abs(values).max(), rel=1e-4)
+    assert found["hessian_squared_norm"].value == pytest.approx(H.square().sum().item(), rel=0.3)
     weights = torch.cat([w.detach().ravel() for w in model.parameters()])
     assert found["weight_norm"].value == pytest.approx(weights.norm().item())
     assert found["largest_weight"].value == weights.abs().max().item()
@@ -50,24 +52,70 @@ def test_variance_of_gradients(problem):
     assert abs(coarse.value - truth) < 4 * coarse.stderr
     with pytest.raises(ValueError, match="at least two batches"):
         nn.gradient_variance(model, CRITERION, batches[:1])
+    for variance in (nn.gradient_variance, nn.curvature_variance):
+        with pytest.raises(ValueError, match="mean of its samples"):
+            variance(model, layers.CrossEntropyLoss(reduction="sum"), batches)
 
 
-def test_degeneracy_is_what_lies_at_zero():
-    values = np.concatenate([np.zeros(80), np.linspace(1, 2, 20)])
-    rho = spectra.spectral_density(np.diag(values), steps=20, probes=10, rng=0)
-    found = nn.rank_degeneracy(rho)
-    assert abs(found.value - 0.8) < 4 * found.stderr + 1e-12 and abs(found.location) < 1e-10
-    assert nn.heaviest(rho, 1)[0][1] > 0.6
+def test_shares_of_a_network_at_a_shallow_depth(problem):
+    """The bracket of the negative mass covers what the depth leaves open, the standard error the probes."""
+    model, batches = problem
+    H = nn.HessianOperator(model, CRITERION, batches)
+    truth = np.mean(torch.linalg.eigvalsh(H.todense()).numpy() < 0)
+    for steps in (4, 8, 31):
+        found = nn.negative_mass(spectra.spectral_density(H, steps=steps, probes=20, rng=0))
+        low, high = found.interval(0.99)
+        assert low <= truth <= high and (steps < 31 or high - low < 0.2)
 
 
-def test_bulk_without_spike_and_outliers():
-    values = np.concatenate([np.zeros(50), np.random.default_rng(0).exponential(size=200), [40.0]])
-    rho = spectra.SpectralDensity(values, np.ones(251), 251, complete=True)
-    x = values[50:250]
-    truth = np.mean((x - x.mean()) ** 3) / x.std() ** 3
-    assert nn.skewness(rho, 1e-9, 30.0).value == pytest.approx(truth)
+def test_degeneracy_and_rank_of_a_gauss_newton_matrix():
+    """Four samples of three classes leave all but eight dimensions flat."""
+    torch.manual_seed(0)
+    model = layers.Sequential(layers.Linear(3, 6), layers.Tanh(), layers.Linear(6, 3)).double()
+    G = nn.GGNOperator(model, CRITERION, (torch.randn(4, 3).double(), torch.tensor([0, 1, 2, 0])))
+    values = torch.linalg.eigvalsh(G.todense()).numpy()
+    rank = int((values > 1e-12 * values[-1]).sum())
+    assert rank == 8 <= nn.rank_bound(model, curvature="ggn", samples=4) == 12
+    found = nn.rank_degeneracy(spectra.spectral_density(G, steps=12, probes=20, rng=0))
+    assert abs(found.value - (45 - rank) / 45) < 3 * found.stderr and abs(found.location) < 1e-12
+
+
+def test_heaviest_ritz_values_are_the_multiple_eigenvalues():
+    """At w = 0 the Hessian of logistic regression is the covariance by (I - 1/C) / C: all eigenvalues are multiple."""
+    torch.manual_seed(0)
+    model = layers.Linear(3, 5, bias=False).double()
+    layers.init.zeros_(model.weight)
+    x = torch.randn(30, 3).double()
+    H = nn.HessianOperator(model, CRITERION, (x, torch.randint(5, (30,))))
+    truth = np.append(np.linalg.eigvalsh((x.T @ x / 30).numpy()) / 5, 0.0)
+    rho = spectra.spectral_density(H, steps=15, probes=1, rng=0)
+    found = nn.heaviest(rho, 4)
+    assert np.allclose(sorted(value for value, _ in found), sorted(truth), atol=1e-12)
+    assert sum(weight for _, weight in found) == pytest.approx(1)
+
+
+def test_skewness_of_the_bulk(problem):
+    model, batches = problem
+    G = nn.GGNOperator(model, CRITERION, batches)
+    values = torch.linalg.eigvalsh(G.todense()).numpy()
+    complete = spectra.SpectralDensity(values, np.full(31, 1 / 31), 31, complete=True)
+    inside = values[(values > 1e-10) & (values < values[-2])]
+    truth = np.mean((inside - inside.mean()) ** 3) / inside.std() ** 3
+    assert nn.skewness(complete, 1e-10, values[-3]).value == pytest.approx(truth) and truth > 1
+    found = nn.skewness(spectra.spectral_density(G, steps=31, probes=40, rng=0), 1e-10, values[-3] * (1 + 1e-9))
+    assert abs(found.value - truth) < 3 * found.stderr
     with pytest.raises(ValueError, match="needs three"):
-        nn.skewness(rho, 100.0)
+        nn.skewness(complete, 100.0)
+
+
+def test_diagonals_exact_and_by_monte_carlo(problem):
+    model, batches = problem
+    H = nn.HessianOperator(model, CRITERION, batches)
+    truth = H.todense().diagonal().numpy()
+    assert np.allclose(spectra.diagonal(H, method="exact").value, truth, atol=1e-14)
+    found = spectra.diagonal(H, method="hutchinson", matvecs=400, rng=0)
+    assert np.mean(np.abs(np.asarray(found.value) - truth) < 3 * np.asarray(found.stderr)) > 0.95
+    assert np.abs(np.asarray(found.value) - truth).max() < 0.5 * np.abs(truth).max()
 
 
 def test_rank_bounds_of_networks():
@@ -147,17 +195,3 @@ def test_augmented_copies_are_flips_and_shifts_of_the_data():
     assert torch.equal(H @ torch.ones(34), H @ torch.ones(34))
     with pytest.raises(ValueError, match="N labels"):
         nn.Augmented(images, torch.zeros(3), copies=2)
-
-
-def test_a_lanczos_run_on_a_network_is_saved_and_resumed_to_the_same_bits(problem, tmp_path):
-    model, batches = problem
-    H = nn.HessianOperator(model, CRITERION, batches)
-    start = torch.randn(H.shape[0]).double()
-    whole = spectra.krylov.LanczosRun(H, start)
-    whole.advance(12)
-    part = spectra.krylov.LanczosRun(H, start)
-    part.advance(5)
-    part.save(tmp_path / "run.npz")
-    again = spectra.krylov.LanczosRun.load(tmp_path / "run.npz", H)
-    again.advance(7)
-    assert np.array_equal(whole.alpha, again.alpha) and np.array_equal(whole.beta, again.beta)

@@ -172,6 +172,12 @@ class CurvatureOperator(LinearOperator):
 
     # Around the loss
 
+    def require_means(self) -> None:
+        """Refuse losses that grow with the batch, between which there is no variance to speak of."""
+        if self._network.loss.adds:
+            raise ValueError("the loss of a batch must be the mean of its samples, found a sum; use reduction='mean' "
+                             "or weight='count'")
+
     def _settle(self, loss: Loss) -> None:
         if loss.is_criterion is None:
             with self._network.still():

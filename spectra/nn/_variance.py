@@ -61,7 +61,7 @@ def curvature_variance(model, loss_fn, data, *, curvature: str = "hessian", batc
     Raises
     ------
     ValueError
-        If there are too few samples or batches for the method.
+        If there are too few samples or batches for the method, or the loss of a batch is a sum.
 
     Notes
     -----
@@ -90,6 +90,8 @@ def curvature_variance(model, loss_fn, data, *, curvature: str = "hessian", batc
     batches = Batches(data)
     size = batch_size or size_of(batches.first())
     samples = np.array(list(METHODS[method](differ, batches)))  # shape (differences,), or (batches, probes)
+    if not len(samples):
+        raise ValueError("batches of one sample cannot be split; use batches of two and more, or method='pair'")
     value = float(samples.mean())
     details = {"at_batch_size": int(size), "per_sample": value, "sigma2": value / differ.parameters,
                "parameters": differ.parameters, "curvature": curvature}
@@ -109,6 +111,7 @@ class _Differences:
     def products(self, parts) -> torch.Tensor:
         """C_b V for each part, shape (parts, P, probes), with one block V of signs."""
         operator = self.make(parts)
+        operator.require_means()
         self.parameters = operator.shape[0]
         V = _arrays.signs(self.generator, self.parameters, self.probes, operator.like, operator.dtype)
         self.matvecs += self.probes
@@ -117,15 +120,14 @@ class _Differences:
     def halves(self, batch):
         """The batch in two random halves; an odd sample is left out."""
         n = size_of(batch)
-        if n < 2:
-            raise ValueError(f"a batch of {n} sample cannot be split; use batches of two and more, or method='pair'")
         order = self.generator.permutation(n)
         return [mapped(lambda x, own=own: x[own] if x.dim() and x.shape[0] == n else x, batch)
                 for own in (torch.from_numpy(order[i * (n // 2):(i + 1) * (n // 2)].copy()) for i in (0, 1))]
 
 
 def _split(differ: _Differences, batches):
-    for batch in batches:
+    several = (batch for batch in batches if size_of(batch) > 1)  # the last may hold one sample
+    for batch in several:
         one, other = differ.products(differ.halves(batch))
         half = size_of(batch) // 2
         yield float((one - other).square().sum(0).mean()) * half / 2 / differ.parameters
