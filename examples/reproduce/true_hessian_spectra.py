@@ -47,7 +47,7 @@ UNITS = [("preresnet", "cifar10", "normal"), ("preresnet", "cifar10", "over-fit"
 COPIES, SLOWER = {"mlp": 30}, {"mlp": 0.3}  # copies for other than 6; without normalisation a smaller learning rate
 
 
-def trained(network, name, schedule, samples, epochs, look=lambda model, row: None):
+def trained(network, name, schedule, samples, epochs, look=lambda model, split, row: None):
     """A network after its training, the data, and the history; `look` sees it after every epoch."""
     split, options = data.load(name, train=samples, test=800), SCHEDULES[schedule]
     model, total, rate = build(network, split), epochs * options["longer"], options["lr"] * SLOWER.get(network, 1.0)
