@@ -214,7 +214,7 @@ def test_s_transforms_multiply():
 
 
 def test_eigenvalues_listed_one_by_one_are_atoms_where_they_are_equal():
-    values = np.concatenate([np.full(30, 1e-17), np.ones(70)])
+    values = np.concatenate([np.linspace(-1e-17, 1e-17, 30), np.ones(70)])
     product = rmt.free_product(points(values), points(values))
     assert np.array(product.law.atoms) == pytest.approx(np.array([[0.0, 0.3], [1.0, 0.4]]))
     total = rmt.free_sum(points(values), rmt.semicircle(0.01))
@@ -242,9 +242,19 @@ def test_arcsine():
     assert rho.entropy() == pytest.approx(np.log(np.pi), abs=0.02)
 
 
-def test_a_bulk_too_narrow_for_the_grid_is_a_warning():
+@pytest.mark.parametrize("largest", [10.0, 1e3, 1e6])
+def test_bulks_of_very_different_widths(largest):
+    """Half of a sample covariance's eigenvalues belong to either population eigenvalue; the mean is known."""
+    rho = rmt.free_product(SpectralDensity([1.0, largest], [0.5, 0.5], 2), rmt.marchenko_pastur(1e-3))
+    assert rho.cdf(largest / 3) == pytest.approx(0.5, abs=1e-3)
+    assert rho.quantile(0.25) == pytest.approx(1.0, abs=0.05)
+    assert rho.moment(1).value == pytest.approx((1 + largest) / 2, rel=2e-3)
+
+
+def test_mass_that_is_missing_is_a_warning(monkeypatch):
+    monkeypatch.setattr("spectra.rmt._free.POINTS", 3)
     with pytest.warns(spectra.ConvergenceWarning, match="too narrow"):
-        rmt.free_product(SpectralDensity([1.0, 1e6], [0.5, 0.5], 2), rmt.marchenko_pastur(0.1))
+        rmt.free_sum(SpectralDensity([0.0, 1e6], [0.5, 0.5], 2), rmt.semicircle(1.0))
 
 
 def test_projections_keep_their_atoms():
