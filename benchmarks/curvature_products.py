@@ -38,6 +38,8 @@ BUDGET = 2**31
 ALLOCATORS = {"as it is": {},
               "memory kept": {"MALLOC_MMAP_THRESHOLD_": str(2**33), "MALLOC_TRIM_THRESHOLD_": str(2**34)}}
 
+MARKS = "<!-- measured by benchmarks/curvature_products.py -->", "<!-- end of what was measured -->"
+
 TARGETS = {
     ("mlp", "Hessian"): 2.30, ("vgg", "Hessian"): 2.9, ("mlp", "Hessian, graphs kept"): 1.40,
     ("vgg", "Hessian, graphs kept"): 1.70, ("mlp", "Hessian, block, per vector"): 1.40,
@@ -180,23 +182,55 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--page", type=Path, help="write the tables of the JSON file into it, and measure nothing")
     options = parser.parse_args()
-    found = {"torch": torch.__version__, "machine": platform.processor() or platform.machine(), "peers": versions(),
-             "rounds": options.rounds, "networks": {}}
-    for name in options.networks:
-        rows = found["networks"][name] = {}
-        for setting, environment in ALLOCATORS.items():
+    if options.page:
+        return page(json.loads(options.json.read_text()), options.page)
+    found = begun(options)
+    for setting, environment in ALLOCATORS.items():
+        for name in options.networks:
+            rows = found["networks"].setdefault(name, {})
+            if any(setting in row for row in rows.values()):
+                continue
             text = child(f"import json; print(json.dumps(c.ratios({name!r}, {options.rounds})))", environment)
             for label, row in json.loads(text).items():
                 rows.setdefault(label, {"target": TARGETS.get((name, label))})[setting] = row
             save(found, options.json)
-        for label, row in rows.items():
-            row["mib"] = float(child(f"print(c.added({name!r}, {label!r}))", {}))
+    for name in options.networks:
+        for label, row in found["networks"][name].items():
+            if "mib" not in row:
+                row["mib"] = float(child(f"print(c.added({name!r}, {label!r}))", {}))
+                save(found, options.json)
             asked = f", asked for {row['target']:.2f}" if row["target"] else ""
             kept = f"{row['memory kept']['ratio']:.2f} with memory kept{asked}"
             print(f"{name}: {label:45s} {row['as it is']['ratio']:5.2f} gradients ({kept}), {row['mib']:6.1f} MiB",
                   flush=True)
-            save(found, options.json)
+
+
+def begun(options) -> dict:
+    """What an interrupted run has measured in this environment, or nothing yet."""
+    found = {"torch": torch.__version__, "machine": platform.processor() or platform.machine(), "peers": versions(),
+             "rounds": options.rounds, "networks": {}}
+    if options.json and options.json.exists():
+        before = json.loads(options.json.read_text())
+        if all(before.get(name) == found[name] for name in ("torch", "machine", "peers", "rounds")):
+            return before
+    return found
+
+
+def page(found: dict, path: Path) -> None:
+    """Write the tables between the marks of a page."""
+    lines = []
+    for name, title in (("mlp", "MLP, 536 thousand parameters, 2,560 samples"),
+                        ("vgg", "VGG-like, 633 thousand parameters, 256 samples")):
+        lines += [f"| {title} | gradients | memory kept | MiB |", "|---|---|---|---|"]
+        for label, row in found["networks"].get(name, {}).items():
+            ratio = [f"{row[setting]['ratio']:.2f}" if setting in row else "" for setting in ALLOCATORS]
+            lines.append(f"| {label} | {' | '.join(ratio)} | {row['mib']:.0f} |" if "mib" in row else
+                         f"| {label} | {' | '.join(ratio)} | |")
+        lines.append("")
+    before, _, rest = path.read_text().partition(MARKS[0])
+    path.write_text("\n".join([before + MARKS[0], "", *lines[:-1], "", MARKS[1]]) + rest.partition(MARKS[1])[2])
 
 
 def save(found: dict, path) -> None:
