@@ -20,7 +20,8 @@ import time
 import warnings
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"
+if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy starts its threads
 
 import numpy as np
 from logdet_accuracy import HERE, exact, kernel_matrix, probe_seed, save, table

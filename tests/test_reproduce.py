@@ -142,3 +142,17 @@ def test_accuracy_benchmark_goes_on_where_it_stopped(tmp_path):
     ours = second[1]["methods"]["spectra stochastic"]
     assert ours["products"] <= 80
     assert abs(ours["error"]) < 0.2
+
+
+def test_time_benchmark_takes_the_first_rung_that_errs_no_more_than_ours(monkeypatch):
+    """And says so where no rung does."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    benchmark = importlib.import_module("logdet_time")
+    ours = {"median error": 2e-3, "cpu_seconds": 2.0, "products": 100}
+    rungs = [{"steps": 10 * i, "probes": 5, "median error": error, "cpu_seconds": 1.0 * i, "products": 50 * i}
+             for i, error in enumerate([None, 1e-2, 1e-3, 1e-4], start=1)]
+    row = {"kernel": "rbf", "noise": 1e-2, "lengthscale": 0.1, "rtol": 1e-2, "cholesky_cpu_seconds": 1.0,
+           "spectra auto": ours, "spectra stochastic": ours, "peers": {"near": rungs, "far": rungs[:2]}}
+    near, far = list(benchmark.lines(row))[-2:]
+    assert near[4:] == ["near, 30 x 5", 1e-3, 150, 3.0, 1.5]
+    assert far[4] == "far, 20 x 5, not reached"
