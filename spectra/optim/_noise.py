@@ -83,5 +83,6 @@ def signs(generator: np.random.Generator, size: int, like: torch.Tensor) -> torc
 
 
 def _dots(first, second) -> np.ndarray:
-    dots = [torch.dot(a.reshape(-1), b.reshape(-1)) for a, b in zip(first, second, strict=True)]
+    kind = torch.promote_types(first[0].dtype, torch.float32)
+    dots = [torch.dot(a.reshape(-1).to(kind), b.reshape(-1).to(kind)) for a, b in zip(first, second, strict=True)]
     return torch.stack(dots).double().cpu().numpy()
