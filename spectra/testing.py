@@ -15,7 +15,7 @@ def check_operator(op, dense=None, *, rng=None) -> None:
 
     Checks shape and dtype of products with one and with many columns, linearity, repeatability, that inputs are left
     alone, the adjoint identity ``<x, A y> = <A^H x, y>``, the claims `hermitian` and `psd`, `lower_bound`, the optional
-    `diagonal()`, `columns()` and `frobenius_norm()`, and, where the matrix itself is given, every entry.
+    `diagonal()`, `columns()`, `frobenius_norm()` and `in_double()`, and, where the matrix itself is given, every entry.
 
     Parameters
     ----------
@@ -62,7 +62,16 @@ class _Check:
         if m == n or not self.op.hermitian:
             self._adjoint(X, W)
         self._claims(X, W)
+        self._double(X, W)
         self._entries(dense)
+
+    def _double(self, X, W):
+        wide = self.op.in_double()
+        if wide is None:
+            return
+        assert wide.dtype in (np.float64, np.complex128), f"in_double() must be in double precision, found {wide.dtype}"
+        V = _arrays.from_host(X.astype(wide.dtype), wide.like, wide.dtype)
+        self._close(_arrays.to_host(wide @ V), W, "in_double() is another matrix")
 
     def _block(self, n):
         X = self.rng.standard_normal((n, 3))
@@ -124,7 +133,8 @@ class _Check:
         if dense is None:
             return
         assert dense.shape == self.op.shape, f"expected a matrix of shape {dense.shape}, found {self.op.shape}"
-        self._close(_arrays.to_host(self.op.todense()), dense, "the operator is not the matrix given")
+        self._close(self._product(self.op, np.eye(n)), dense, "the operator is not the matrix given")
+        self._close(_arrays.to_host(self.op.todense()), dense, "todense() is not the matrix given")
         if self.op.diagonal() is not None:
             self._close(_arrays.to_host(self.op.diagonal()), np.diagonal(dense), "diagonal() is not the diagonal")
         if self.op.frobenius_norm() is not None:
