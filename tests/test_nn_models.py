@@ -244,6 +244,7 @@ def test_outputs_in_tuples_and_dictionaries(operator):
 # Models that are wrapped, compiled, or cannot be differentiated
 
 
+@pytest.mark.slow  # the compiler takes seconds to load
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_wrapped_and_compiled_models():
     model, data = made("linear, tanh")

@@ -25,7 +25,7 @@ def test_summary_against_the_dense_hessian(problem):
     model, batches = problem
     H = nn.HessianOperator(model, CRITERION, batches).todense()
     values = torch.linalg.eigvalsh(H).numpy()
-    found = nn.statistics(model, CRITERION, batches, steps=31, probes=30, rng=0)
+    found = nn.statistics(model, CRITERION, batches, steps=31, probes=12, rng=0)
     assert found["hessian_largest"].value == pytest.approx(values[-1], rel=1e-4)
     assert found["hessian_smallest"].value == pytest.approx(values[0], rel=1e-3)
     truths = {"trace": values.sum(), "squared_norm": (values**2).sum(), "negative_mass": np.mean(values < 0)}
@@ -62,10 +62,10 @@ def test_shares_of_a_network_at_a_shallow_depth(problem):
     model, batches = problem
     H = nn.HessianOperator(model, CRITERION, batches)
     truth = np.mean(torch.linalg.eigvalsh(H.todense()).numpy() < 0)
-    for steps in (4, 8, 31):
-        found = nn.negative_mass(spectra.spectral_density(H, steps=steps, probes=20, rng=0))
+    for steps in (4, 31):
+        found = nn.negative_mass(spectra.spectral_density(H, steps=steps, probes=12, rng=0))
         low, high = found.interval(0.99)
-        assert low <= truth <= high and (steps < 31 or high - low < 0.2)
+        assert low <= truth <= high and (steps < 31 or high - low < 0.3)
 
 
 def test_degeneracy_and_rank_of_a_gauss_newton_matrix():
@@ -102,7 +102,7 @@ def test_skewness_of_the_bulk(problem):
     inside = values[(values > 1e-10) & (values < values[-2])]
     truth = np.mean((inside - inside.mean()) ** 3) / inside.std() ** 3
     assert nn.skewness(complete, 1e-10, values[-3]).value == pytest.approx(truth) and truth > 1
-    found = nn.skewness(spectra.spectral_density(G, steps=31, probes=40, rng=0), 1e-10, values[-3] * (1 + 1e-9))
+    found = nn.skewness(spectra.spectral_density(G, steps=31, probes=16, rng=0), 1e-10, values[-3] * (1 + 1e-9))
     assert abs(found.value - truth) < 3 * found.stderr
     with pytest.raises(ValueError, match="needs three"):
         nn.skewness(complete, 100.0)
@@ -113,7 +113,7 @@ def test_diagonals_exact_and_by_monte_carlo(problem):
     H = nn.HessianOperator(model, CRITERION, batches)
     truth = H.todense().diagonal().numpy()
     assert np.allclose(spectra.diagonal(H, method="exact").value, truth, atol=1e-14)
-    found = spectra.diagonal(H, method="hutchinson", matvecs=400, rng=0)
+    found = spectra.diagonal(H, method="hutchinson", matvecs=200, rng=0)
     assert np.mean(np.abs(np.asarray(found.value) - truth) < 3 * np.asarray(found.stderr)) > 0.95
     assert np.abs(np.asarray(found.value) - truth).max() < 0.5 * np.abs(truth).max()
 

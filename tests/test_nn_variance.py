@@ -63,7 +63,7 @@ def test_estimates_are_within_three_standard_errors(size, samples, curvature):
     matrices = single_sample_matrices(model, x, y, curvature)
     truth = per_sample_variance(matrices) / size
     for method in METHODS:
-        for seed in range(3):
+        for seed in range(2):
             found = nn.curvature_variance(model, LOSS, cut(x, y, size), curvature=curvature, method=method, probes=6,
                                           rng=seed)
             assert abs(found.value - truth) < 3 * found.stderr and found.stderr < 0.5 * truth
@@ -97,9 +97,9 @@ def test_estimates_of_a_larger_network():
 def test_all_splits_and_all_signs_average_to_the_truth():
     """Four samples: the mean over many draws of half and probe is the variance, to the accuracy of the draws."""
     model, x, y = problem(4, seed=3)
-    found = [nn.curvature_variance(model, LOSS, (x, y), probes=64, rng=seed, batch_size=1).value for seed in range(20)]
+    found = [nn.curvature_variance(model, LOSS, (x, y), probes=64, rng=seed, batch_size=1).value for seed in range(12)]
     expected = per_sample_variance(single_sample_matrices(model, x, y, "hessian"))
-    assert np.mean(found) == pytest.approx(expected, abs=4 * np.std(found) / np.sqrt(20))
+    assert np.mean(found) == pytest.approx(expected, abs=4 * np.std(found) / np.sqrt(12))
 
 
 def test_uneven_batches_and_an_odd_sample():
