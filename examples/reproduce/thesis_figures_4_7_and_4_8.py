@@ -314,8 +314,9 @@ def picture_4_7(found, diagonals, path):
 
     figure, axes = plt.subplots(1, 2 + bool(diagonals), figsize=(13 if diagonals else 9, 3.6), layout="constrained")
     for ax, kind in zip(axes, KINDS, strict=False):
-        spectra.plot.stem(_first(found[kind]["density"]), ax, log=True)
-        ax.set_title({"hessian": "Hessian", "ggn": "Gauss-Newton"}[kind] + ", 100 steps, one vector")
+        rho = _first(found[kind]["density"])
+        spectra.plot.stem(rho, ax, log=True)
+        ax.set_title(f"{'Hessian' if kind == 'hessian' else 'Gauss-Newton'}, {len(rho.nodes)} steps, one vector")
     if diagonals:
         _exceeding(axes[2], diagonals, found["ggn"]["density"])
     figure.savefig(path, dpi=100)
