@@ -163,6 +163,7 @@ def test_nesterovs_and_the_printed_rule():
             lambda w=w: (w * torch.tensor([1.0, 100.0]) * w).sum() / 2)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(lr)
         assert optimizer.param_groups[0]["momentum"] == pytest.approx(9 / 11)
+        assert optimizer.param_groups[0]["nesterov"] is (rule == "nesterov")
 
 
 def test_spikes_are_removed():

@@ -112,4 +112,4 @@ def flat(tensors) -> torch.Tensor:
 
 
 def split(v, params) -> list[torch.Tensor]:
-    return [piece.view_as(w) for piece, w in zip(v.split([w.numel() for w in params]), params, strict=True)]
+    return [piece.view_as(w).to(w.dtype) for piece, w in zip(v.split([w.numel() for w in params]), params, strict=True)]
