@@ -185,6 +185,47 @@ def test_losses_that_take_derivatives_themselves(loss_fn):
     H = HessianOperator(model, loss_fn, data)
     close(H.todense(), by_differences(total, model.parameters()), 1e-7)
     assert H.loss() == pytest.approx(total().item(), rel=1e-12)
+    with pytest.raises(ValueError, match="takes derivatives of the model"):
+        GGNOperator(model, loss_fn, data) @ vectors(H)
+
+
+class Forces(nn.Module):
+    """The model itself returns derivatives, of an energy."""
+
+    def __init__(self):
+        super().__init__()
+        self.energy = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 1))
+
+    def forward(self, x):
+        with torch.enable_grad():
+            x = x.clone().requires_grad_()
+            return torch.autograd.grad(self.energy(x).sum(), x, create_graph=True)[0]
+
+
+class Mapped(nn.Module):
+    """Written for one sample, applied to many."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return torch.vmap(lambda row: torch.tanh(self.layer(row)))(x)
+
+
+@pytest.mark.parametrize("build", [Forces, Mapped])
+def test_models_that_use_derivatives_and_transforms(build):
+    torch.manual_seed(0)
+    model = build().double()
+    data = [(x, x.flip(1)) for x, _ in batches(4)]
+    x, y = (torch.cat(part) for part in zip(*data, strict=True))
+    H = HessianOperator(model, nn.MSELoss(), data)
+    close(H.todense(), by_differences(lambda: F.mse_loss(model(x), y), model.parameters()), 1e-7)
+    options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+    rows = [torch.autograd.grad(z, list(model.parameters()), **options) for z in model(x).flatten()]
+    J = torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
+    for cache in ("auto", None):
+        close(GGNOperator(model, nn.MSELoss(), data, cache=cache).todense(), 2 * J.T @ J / len(J), 1e-12)
 
 
 @pytest.mark.parametrize("criterion", [nn.HuberLoss(delta=0.3), nn.SmoothL1Loss(), nn.KLDivLoss(reduction="sum"),
@@ -417,6 +458,17 @@ def test_an_interrupt_leaves_everything_as_it_was(operator, where):
         assert all(map(torch.equal, before[0], after[0])) and before[1] == after[1]
     left[0] = 1 << 30
     assert torch.equal(H @ V, expected)
+
+
+def test_data_that_change_under_a_kept_graph_are_noticed():
+    model, data = made("linear, tanh")
+    for cache, message in (("auto", "changed in place"), (None, "differs from the one of the first pass")):
+        H = HessianOperator(model, CE, data, cache=cache)
+        V = vectors(H)
+        H @ V
+        data[0][0].add_(1)
+        with pytest.raises(ValueError, match=message):
+            H @ V
 
 
 def test_in_inference_mode_and_without_gradients():

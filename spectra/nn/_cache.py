@@ -62,10 +62,17 @@ def _measured(make) -> tuple[Any, int | None]:
     def pack(tensor):
         storage = tensor.untyped_storage()
         storages[storage.data_ptr()] = storage.nbytes()
+        return tensor, tensor._version
+
+    def unpack(held):  # with hooks, autograd leaves this test to them
+        tensor, version = held
+        if tensor._version != version:
+            raise ValueError("a tensor was changed in place after a product had kept a graph with it; are these the "
+                             "data? make an operator of the new ones")
         return tensor
 
     try:
-        with saved_tensors_hooks(pack, lambda tensor: tensor):
+        with saved_tensors_hooks(pack, unpack):
             graph = make()
     except RuntimeError as error:
         if "saved tensor hooks" not in str(error):  # transforms of torch.func inside a model do not go with hooks

@@ -37,6 +37,11 @@ class Outputs:
         hook = network.model.register_forward_hook(lambda module, inputs, outputs: mapped(self._cut, outputs))
         try:
             self.value = network.value(batch, index, replaced)
+        except RuntimeError as error:
+            if not any(words in str(error) for words in ("differentiated Tensor", "transformed by a functorch")):
+                raise
+            raise ValueError("the loss takes derivatives of the model, so it cannot be split at the model's outputs; "
+                             "use HessianOperator, or take the derivatives inside the model") from error
         finally:
             hook.remove()
         if not self.tensors:
