@@ -74,7 +74,7 @@ class TestDamping:
                     for start in figures.STARTS for seed in range(2)]
 
         found = figures.verdicts(rows("flat", 1e-2) + rows("variance", 1e-3))
-        assert found["flat"]["reached"][0] == 1e-2 and len(found["flat"]["diverged"]) == 4
+        assert found["flat"]["reached"][0] == 1e-2 and len(found["flat"]["failed"]) == 4
         assert found["variance"]["decades"] == pytest.approx(found["flat"]["decades"] + 1)
         claims = figures.automatic_claims(found, "KFAC", 1e-3, None)
         assert [claim["holds"] for claim in claims] == ["yes"] * 4
