@@ -460,6 +460,19 @@ def test_an_interrupt_leaves_everything_as_it_was(operator, where):
     assert torch.equal(H @ V, expected)
 
 
+def test_products_are_in_full_precision_whatever_the_caller_allows():
+    model, data = made("linear, tanh")
+    expected = HessianOperator(model, CE, data)
+    V = vectors(expected)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        found = HessianOperator(model.float(), CE, [(x.float(), y) for x, y in data], cache=None) @ V.float()
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    close(found, HessianOperator(model.double(), CE, data) @ V, 1e-5)
+
+
 def test_data_that_change_under_a_kept_graph_are_noticed():
     model, data = made("linear, tanh")
     for cache, message in (("auto", "changed in place"), (None, "differs from the one of the first pass")):

@@ -150,6 +150,7 @@ class Network:
             stack.enter_context(torch.autocast(self.device.type, enabled=False))
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # the fast kernels have no second derivative
             stack.enter_context(_no_fused_transformers())
+            stack.enter_context(_exact_products())
             if "torch._dynamo" in sys.modules:  # compiled parts have first derivatives only
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             if self.device.type == "cuda":
@@ -210,6 +211,19 @@ def _no_fused_transformers():
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextlib.contextmanager
+def _exact_products():
+    """Matrix products in float32 throughout, where the caller lets them be shortened to TF32 or bfloat16."""
+    before = torch.get_float32_matmul_precision()
+    if before != "highest":
+        torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        if before != "highest":
+            torch.set_float32_matmul_precision(before)
 
 
 @contextlib.contextmanager
