@@ -213,6 +213,17 @@ def test_a_band_costs_its_width_in_any_order(shuffle):
     assert n * width**2 / 2 <= sparse_cost(sp.csr_array(A[p][:, p])) - A.nnz <= 3 * n * width**2
 
 
+@pytest.mark.filterwarnings("ignore::spectra.ConvergenceWarning")
+def test_deflation_stays_unbiased_when_the_space_has_become_invariant():
+    """Steps beyond that are made of rounding, which mixes the halves of the probes."""
+    X = np.random.default_rng(0).uniform(-2, 2, (400, 2))
+    K = spectra.gp.KernelOperator(X, "rbf", noise=1e-10)
+    truth, P = spectra.logdet(K, method="exact").value, spectra.estimators.PivotedCholesky(K, 133)
+    errors = [spectra.logdet(K, method="block-slq", probes=16, steps=25, preconditioner=P, rng=seed).value - truth
+              for seed in range(12)]
+    assert abs(np.mean(errors)) < 3.5 * np.std(errors, ddof=1) / np.sqrt(12)
+
+
 class TestAQuickLook:
     """A loose tolerance on a large sparse matrix takes a few products, and no weighing of exact methods."""
 

@@ -100,8 +100,26 @@ def deflations(T, B, R, steps: int, sums: tuple, nodes, vectors) -> list[Control
     """
     start = np.zeros((len(T), R.shape[1]), dtype=np.result_type(T, R))
     start[: len(R)] = R
+    steps = _independent(T, len(R), steps)
     return [_deflation(T, B, rows, _deflated(T, start, rows, others, steps), sums, nodes, vectors)
             for rows, others in halves(R.shape[1])]
+
+
+_COLLAPSED = 1e-4  # of the largest diagonal entry: an off-diagonal block with a smaller singular value is nearly singular
+
+
+def _independent(T, width: int, steps: int) -> int:
+    """Steps until the space is numerically invariant.
+
+    What comes later is made of rounding, which mixes all probes: a half's space would no longer be independent of the
+    other half, and the control biased.
+    """
+    least = _COLLAPSED * np.abs(np.diagonal(T)).max()
+    for j in range(1, steps):
+        block = T[j * width : (j + 1) * width, (j - 1) * width : j * width]
+        if block.shape != (width, width) or np.linalg.svd(block, compute_uv=False)[-1] < least:
+            return j
+    return steps
 
 
 def _deflated(T, start, rows, others, steps):
