@@ -200,7 +200,7 @@ def shrink_claim(unit_list, items, schedule):
                     f"{below} and {below_true}; loss {unit['train']['loss']:.3f} and {unit['augmented']['loss']:.3f}"
                     + back(unit))
     ratios = [unit["parameters"] / unit["samples"] for unit in unit_list]
-    q = " and ".join(dict.fromkeys(f"{ratio:.2g} to {ratio / unit['copies']:.2g}"
+    q = " and ".join(dict.fromkeys(f"{ratio:.3g} to {ratio / unit['copies']:.2g}"
                                    for ratio, unit in zip(ratios, unit_list, strict=True)))
     shrinks = min(lower) > 1 and min(upper) > 1
     return claim(items, f"extreme eigenvalues, empirical and augmented, {schedule}",
@@ -218,8 +218,8 @@ def noise_alone(unit_list):
     if not known:
         return ""
     lower, upper = (times([unit["one copy"][end] / ends(unit["augmented"])[end] for unit in known]) for end in (0, 1))
-    return (f"; from one augmented copy to all of them, noise alone, the ends shrink {lower} and {upper}: the rest is that "
-            "shifted and mirrored images are other images")
+    return (f"; from one augmented copy to all of them, noise alone, the ends shrink {lower} and {upper}: the rest is "
+            "that shifted and mirrored images are other images")
 
 
 def times(ratios):
