@@ -92,7 +92,7 @@ class GGNOperator(OutputCurvatureOperator):
 
     Notes
     -----
-    A product costs about 1.7 to 2 gradients, 1.2 where graphs are kept. H_b is known in closed form for
+    A product costs about 1.7 to 2.1 gradients, 1.2 to 1.5 where graphs are kept. H_b is known in closed form for
     `CrossEntropyLoss`, `MSELoss` and `BCEWithLogitsLoss`, and differentiated twice for others.
 
     References
