@@ -42,7 +42,7 @@ def controlled(damping):
     return step
 
 
-def sharpness(model, xy, samples=128):
+def sharpness(model, xy, samples=64):
     """Largest eigenvalue of the Hessian on some training samples, to a few per cent."""
     hessian = nn.HessianOperator(model, CRITERION, tuple(tensor[:samples] for tensor in xy), check=None)
     return float(spectra.eigenpairs(hessian, 1, which="LA", tol=0.05, rng=0).values[0])
@@ -101,8 +101,8 @@ def main(arguments=None):
     parser.add_argument("--lr", type=float, default=1e-2)
     parser.add_argument("--kl-clip", type=float, help="bound on the length of a step; 0.01 in the published runs")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--train", type=int, default=768, help="training samples")
-    parser.add_argument("--test", type=int, default=500, help="test samples")
+    parser.add_argument("--train", type=int, default=512, help="training samples")
+    parser.add_argument("--test", type=int, default=300, help="test samples")
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--json", type=Path, help="log of every epoch and every estimate")
     args = parser.parse_args(arguments)

@@ -59,7 +59,8 @@ class PAdamW(Optimizer):
     Notes
     -----
     Memory: two copies of the parameters. With p = 1/2 the step is torch's own AdamW, to the last bit, and the state has
-    the same names. p = 1/4 and 1/8 take square roots instead of powers. Gradients that are not finite go to the weights, as in torch.
+    the same names. p = 1/4 and 1/8 take square roots instead of powers. Gradients that are not finite go to the
+    weights, as in torch.
 
     Examples
     --------
