@@ -80,12 +80,12 @@ class TestDamping:
         assert [claim["holds"] for claim in claims] == ["yes"] * 4
 
     @needs_data
-    def test_in_a_convex_problem_tiny_damping_fits_and_shorter_sharp_steps_do_not(self):
+    def test_in_a_convex_problem_less_damping_fits_better_and_tests_worse(self):
         figures = reproduction("damping_figures_4_to_6")
         settings = figures.SETTINGS | {"train": 200, "test": 500, "epochs": 60, "k": 15, "fresh": 10}
-        tiny, large, slowed = (figures.one(settings, "mnist", *pair)["train error"]
-                               for pair in ((1e-3, 1.0), (1.0, 1.0), (1.0, 10.0)))
-        assert tiny == 0.0 < large < slowed
+        less, more, slowed = (figures.one(settings, "mnist", *pair) for pair in ((0.1, 1.0), (1.0, 1.0), (1.0, 10.0)))
+        assert less["train error"] < more["train error"] < slowed["train error"]
+        assert less["test error"] > more["test error"] + 0.03
 
     @needs_data
     def test_kfac_stands_smaller_rates_with_less_damping(self):

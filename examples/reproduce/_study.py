@@ -9,6 +9,7 @@ two hidden layers and no convolutions, for studies of many epochs. `--full` take
 """
 
 import json
+import math
 import statistics
 import sys
 import time
@@ -139,12 +140,11 @@ def trained(model, optimizer, split, settings, seed, *, schedule=None, before=No
     try:
         train.fit(model, optimizer, watched, settings["epochs"], settings["batch"], schedule, seed=seed, step=step,
                   on_epoch=keep, progress=False)
-        found = train.evaluate(model, split.test)
-        diverged = not rows[-1]["loss"] < rows[-1]["test_loss"] * 10 or not rows[-1]["loss"] < 2.5
     except Diverged:
-        diverged, found = True, train.Evaluation(float("inf"), 1 / split.shape["classes"])
-    if diverged:
         return {"diverged": True, "epochs": len(rows)}
+    if not rows[-1]["loss"] < math.log(split.shape["classes"]) + 0.2:  # worse than knowing nothing
+        return {"diverged": True, "epochs": len(rows)}
+    found = train.evaluate(model, split.test)
     return {"accuracy": rows[-1]["accuracy"], "test accuracy": found.accuracy, "test loss": found.loss,
             "mean loss": statistics.mean(row["loss"] for row in rows),
             "losses": curve(row["loss"] for row in rows), "accuracies": curve(row["accuracy"] for row in rows),
