@@ -55,7 +55,7 @@ def adaptive(problem: Problem, kind: Quadrature, f: Callable, budget: int, rtol:
     spent = problem.A.matvecs
     bracketed = rtol is not None and problem.end is not None
     goal = _Goal(f, budget + spent, rtol, offset, _BRACKETED_DEPTH if bracketed else _FIRST_DEPTH)
-    pilot = PILOT if rtol is None else _LEAST_PILOT
+    pilot = _LEAST_PILOT if rtol is not None and kind is LanczosQuadrature else PILOT  # fewer cannot be deflated
     k = min(pilot, max(budget // _LEAST_DEPTH, 1), problem.room(kind.vectors(_FIRST_DEPTH)))
     run = kind(problem, k, budget // k)
     deepest = _deepest(problem, kind, k, budget)
