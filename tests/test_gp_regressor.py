@@ -150,6 +150,9 @@ def test_one_length_scale_or_one_a_column():
 
 def test_units_do_not_matter():
     X, y = waves(80)
+    for scale in (1e-200, 1e200):
+        assert gp.GPRegressor(max_iter=10).fit(scale * X, scale * y).predict(scale * X) == pytest.approx(
+            scale * gp.GPRegressor(max_iter=10).fit(X, y).predict(X), rel=1e-5)
     one = gp.GPRegressor(max_iter=10).fit(X, y)
     other = gp.GPRegressor(max_iter=10).fit(1e6 * X - 5e5, 1e-6 * y)
     np.testing.assert_allclose(other.predict(1e6 * X - 5e5), 1e-6 * one.predict(X), rtol=1e-6)
@@ -167,6 +170,8 @@ def test_tables_of_hardly_any_rows(n, method):
 def test_columns_and_targets_that_do_not_vary():
     X, y = waves(50)
     assert gp.GPRegressor(max_iter=15).fit(np.c_[X, np.ones(50)], y).score(np.c_[X, np.ones(50)], y) > 0.9
+    tenth, fifth = np.c_[X, np.full(50, 0.1)], np.c_[X, np.full(50, 0.2)]  # the mean of tenths is rounded
+    assert gp.GPRegressor(max_iter=15).fit(tenth, y).score(fifth, y) > 0.9
     np.testing.assert_allclose(gp.GPRegressor(max_iter=5).fit(X, np.full(50, 7.0)).predict(X), 7.0)
     np.testing.assert_allclose(gp.GPRegressor(max_iter=5).fit(0 * X, y).predict(0 * X), y.mean(), atol=1e-2)
 
@@ -221,6 +226,9 @@ def test_errors_say_what_to_do():
     X, y = waves(20)
     with pytest.raises(ValueError, match="optimizer must be"):
         gp.GPRegressor(optimizer="sgd").fit(X, y)
+    for wrong in ({"max_iter": 0}, {"neighbors": 0}, {"subset": -5}, {"rank": 1.5}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a whole number"):
+            gp.GPRegressor(**wrong).fit(X, y)
     with pytest.raises(ValueError, match="precision must be"):
         gp.GPRegressor(precision="float16").fit(X, y)
     with pytest.raises(ValueError, match=r"shape \(20,\)"):

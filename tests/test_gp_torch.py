@@ -128,7 +128,9 @@ def test_single_precision_stays_single():
     value = gp_torch.logdet(lambda V: kernel(X, torch.tensor(1.0), noise) @ V, like=y, method="stochastic", rng=0)
     value.backward()
     assert value.dtype == noise.grad.dtype == torch.float32
-    assert value.item() == pytest.approx(torch.logdet(kernel(X, torch.tensor(1.0), noise)).item(), rel=0.05)
+    low, high = value.estimate.interval()
+    assert low <= torch.logdet(kernel(X, torch.tensor(1.0), noise)).item() <= high
+    assert high - low < 4
 
 
 def test_errors_say_what_to_do():

@@ -134,8 +134,11 @@ class GPRegressor(RegressorProtocol):
             raise ValueError(f"optimizer must be None or one of {sorted(OPTIMIZERS)}, found {self.optimizer!r}")
         if self.precision not in ("float64", "float32"):
             raise ValueError(f"precision must be 'float64' or 'float32', found {self.precision!r}")
-        if not isinstance(self.restarts, (int, np.integer)) or self.restarts < 0:
-            raise ValueError(f"restarts must be a whole number, at least 0, found {self.restarts!r}")
+        for name, least in (("restarts", 0), ("max_iter", 1), ("full_steps", 0), ("subset", 1), ("neighbors", 1),
+                            ("rank", 0)):
+            count = getattr(self, name)
+            if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < least:
+                raise ValueError(f"{name} must be a whole number, at least {least}, found {count!r}")
         self.n_features_in_ = X.shape[1]
         self._centre, self._scale = _moments(X) if self.standardize else (0.0, 1.0)
         self._mean, self._size = _moments(y)
@@ -264,9 +267,12 @@ class GPRegressor(RegressorProtocol):
 
 
 def _moments(values) -> tuple:
-    """Mean and standard deviation, 1 where there is none."""
-    spread = values.std(axis=0)
-    return values.mean(axis=0), np.where(spread > 0, spread, 1.0)[()]
+    """Mean and standard deviation, 1 where rounding is all there is."""
+    largest = np.abs(values).max(axis=0)
+    unit = np.where(largest > 0, largest, 1.0)  # squares of the values themselves might overflow
+    mean, spread = (values / unit).mean(axis=0), (values / unit).std(axis=0)
+    constant = spread <= len(values) * np.finfo(float).eps
+    return mean * unit, np.where(constant, 1.0, spread * unit)[()]
 
 
 def _seed(random_state) -> int | None:
