@@ -82,7 +82,7 @@ class TestDamping:
     @needs_data
     def test_in_a_convex_problem_less_damping_fits_better_and_tests_worse(self):
         figures = reproduction("damping_figures_4_to_6")
-        settings = figures.SETTINGS | {"train": 200, "test": 500, "epochs": 60, "k": 15, "fresh": 10}
+        settings = figures.SETTINGS | {"train": 200, "test": 500, "epochs": 60, "k": 15}
         less, more, slowed = (figures.one(settings, "mnist", *pair) for pair in ((0.1, 1.0), (1.0, 1.0), (1.0, 10.0)))
         assert less["train error"] < more["train error"] < slowed["train error"]
         assert less["test error"] > more["test error"] + 0.03
