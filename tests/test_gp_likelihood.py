@@ -303,6 +303,18 @@ def test_bracket_of_single_precision_holds_its_rounding_and_little_more(kernel, 
         assert found.bias[0] <= exact.value - found.value <= found.bias[1] < 0.2 * found.stderr
 
 
+@pytest.mark.parametrize("noise", [1e-3, 1e-5])
+def test_intervals_hold_in_single_precision_where_it_hardly_suffices(noise):
+    X = np.random.default_rng(0).uniform(-2, 2, (300, 2)).astype(np.float32)
+    exact = np.linalg.slogdet(gp.KernelOperator(X.astype(float), noise=noise).todense())[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for seed in range(3):
+            low, high = gp.inv_quad_logdet(gp.KernelOperator(X, noise=noise), X[:, 0], method="stochastic",
+                                           rng=seed).logdet.interval(0.99)
+            assert low <= exact <= high
+
+
 # Errors
 
 

@@ -30,6 +30,7 @@ from spectra.krylov._columns import take, times, wide
 from spectra.operators import LinearOperator, aslinearoperator
 
 _BLOCK = 40  # columns asked for at once
+_UNIT = 1e-4  # rounding up to which the diagonal counts as 1
 _MEASURED = 4  # columns of which a product is made in double precision as well
 _WORTH_TAKING = 0.5  # a candidate whose residual fell below this share of the block's largest is left for later
 
@@ -187,7 +188,10 @@ class _Congruence(LinearOperator):
         return self.P._in(self.A @ self.P._out(V))
 
     def diagonal(self):
-        return _arrays.from_host(np.ones(self.shape[0]), self.like, self.dtype) if self._own else None
+        """1, where rounding has left it that: a trace that is not quite n would bias what is controlled by it."""
+        if not self._own or self.precision > _UNIT:
+            return None
+        return _arrays.from_host(np.ones(self.shape[0]), self.like, self.dtype)
 
     def measure_rounding(self) -> int:
         """Find `rounding`, the root mean square of ‖M v - M̃ v‖ / ‖v‖ with M̃ in double precision; products it took.
