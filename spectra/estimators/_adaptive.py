@@ -21,8 +21,7 @@ from spectra.results import Estimate, SpectralDensity, joined
 Quadrature = type[LanczosQuadrature] | type[BlockQuadrature]
 
 PILOT = 5  # probes that are taken deep: enough for a standard error, few enough to go far
-_LEAST_PILOT = 3  # for a tolerance on a matrix so large that three probes give most of the digits anybody asks for
-_LARGE = 100_000  # order of such a matrix; on smaller ones a product with five columns costs little more than with three
+_LEAST_PILOT = 3  # for a tolerance, in separate runs: on a large matrix three probes give more digits than are asked
 _FIRST_DEPTH = 8
 _BRACKETED_DEPTH = 5  # for a tolerance, with a known end of the spectrum: the bracket is a bound at any depth
 _GROWTH = 1.5
