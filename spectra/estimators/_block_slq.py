@@ -105,7 +105,7 @@ def deflations(T, B, R, steps: int, sums: tuple, nodes, vectors) -> list[Control
             for rows, others in halves(R.shape[1])]
 
 
-_COLLAPSED = 1e-4  # of the largest diagonal entry: an off-diagonal block with a smaller singular value is nearly singular
+_COLLAPSED = 1e-4  # of the largest diagonal entry: an off-diagonal block with a smaller singular value is near-singular
 
 
 def _independent(T, width: int, steps: int) -> int:
