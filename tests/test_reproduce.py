@@ -156,3 +156,29 @@ def test_time_benchmark_takes_the_first_rung_that_errs_no_more_than_ours(monkeyp
     near, far = list(benchmark.lines(row))[-2:]
     assert near[4:] == ["near, 30 x 5", 1e-3, 150, 3.0, 1.5]
     assert far[4] == "far, 20 x 5, not reached"
+
+
+class TestThePage:
+    def test_is_written_from_what_was_measured(self):
+        assert reproduction("page").page() == (ROOT / "docs" / "reproduction.md").read_text()
+
+    def test_has_a_row_for_every_table_and_figure(self):
+        page, papers = reproduction("page"), json.loads((FOLDER / "papers.json").read_text())
+        claims = papers["judged"] + page.measured()
+        for paper in papers["papers"]:
+            rows = page.rows_of(paper, claims)
+            for item in paper["items"]:
+                kind, number = item.split()
+                assert any(spans(row.split(" | ")[0], kind, number) for row in rows), (paper["key"], item)
+
+
+def spans(cell, kind, number):
+    """Whether "Figure 1, Figures 3 to 5" names an item."""
+    chapter, _, last = number.rpartition(".")
+    for part in cell.split(", "):
+        words = part.split()
+        first, final = words[1], words[-1]
+        inside = words[0].rstrip("s") == kind and first.rpartition(".")[0] == chapter
+        if inside and int(first.rpartition(".")[2]) <= int(last) <= int(final.rpartition(".")[2]):
+            return True
+    return False
