@@ -1,5 +1,7 @@
 """The theory of averaging and preconditioning, against simulation and against exact linear algebra."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,19 @@ def test_variances_of_a_noisy_quadratic(lr, curvature, steps):
     if steps == 150:
         weights = (1 - decay) * decay ** np.arange(steps)[::-1]
         assert (weights @ path).var() == pytest.approx(optim.ema_variance(curvature, lr, 1.5, decay), rel=tolerance)
+
+
+@pytest.mark.parametrize("curvature", [1e-14, 1e-6, 1.5e-5, 3e-5, 1e-3, 0.3, 1.0, 2.9])
+def test_variances_keep_their_digits_along_flat_directions(curvature):
+    """Against the sums that they are, in exact arithmetic."""
+    x, n = Fraction(curvature) * Fraction(0.5), 7
+    q = 1 - x
+    iterate = Fraction(0.25) * sum(q ** (2 * k) for k in range(n))
+    mean = sum((1 - q**i) ** 2 for i in range(1, n + 1)) / (Fraction(curvature) * n) ** 2
+    assert optim.iterate_variance(curvature, 0.5, 1.0, n) == pytest.approx(float(iterate), rel=1e-12)
+    assert optim.average_variance(curvature, 0.5, 1.0, n) == pytest.approx(float(mean), rel=1e-6)
+    start = optim.expected_norm(curvature, 0.5, 0.0, n, start=1.0, average=True)
+    assert start == pytest.approx(abs(float(sum(q**i for i in range(1, n + 1)) / n)), rel=1e-12)
 
 
 def test_the_average_of_one_is_the_iterate_and_of_many_forgets_the_step():
@@ -84,6 +99,16 @@ def test_wrong_numbers_are_refused():
         optim.iterate_variance(3.0, 1.0, 1.0)
     with pytest.raises(ValueError, match="steps must be at least 1"):
         optim.average_variance(1.0, 0.1, 1.0, 0)
+    with pytest.raises(ValueError, match=r"lr must be positive, found -0\.5"):
+        optim.iterate_variance(1.0, -0.5, 1.0)
+    with pytest.raises(ValueError, match=r"lr must be positive, found -0\.5"):
+        optim.stationary_loss([[1.0]], [[1.0]], -0.5)
+    with pytest.raises(ValueError, match="is stable for"):
+        optim.iterate_variance(np.nan, 0.5, 1.0)
+    with pytest.raises(ValueError, match="the Hessian must be a finite, symmetric"):
+        optim.largest_stable_step([[1.0, 2.0], [0.0, 1.0]])
+    with pytest.raises(ValueError, match="the Hessian must be a finite, symmetric"):
+        optim.largest_stable_step([[np.nan]])
     with pytest.raises(ValueError, match="curvatures must be positive"):
         optim.break_even_step([0.0, 1.0], 1.0, 5)
     with pytest.raises(ValueError, match="preconditioner must be positive definite; add damping"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import torch
@@ -13,8 +14,15 @@ from spectra import _arrays
 def number(x, name: str, least: float = -math.inf) -> None:
     """Refuse anything but a finite number of at least `least`; tensors of one element count as numbers."""
     value = x.item() if isinstance(x, torch.Tensor) and x.numel() == 1 else x
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < least:
-        raise ValueError(f"{name} must be a finite number of at least {least:g}, found {x!r}")
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value) or value < least:
+        bound = f" of at least {least:g}" if math.isfinite(least) else ""
+        raise ValueError(f"{name} must be a finite number{bound}, found {x!r}")
+
+
+def positive(x, name: str) -> None:
+    number(x, name)
+    if not x > 0:
+        raise ValueError(f"{name} must be positive, found {x!r}")
 
 
 def in_range(x, name: str, low: float, high: float, *, open_above: bool = False) -> None:
@@ -24,8 +32,17 @@ def in_range(x, name: str, low: float, high: float, *, open_above: bool = False)
 
 
 def count(x, name: str, least: int = 1) -> None:
-    if isinstance(x, bool) or not isinstance(x, (int, float)) or int(x) != x or x < least:
+    if isinstance(x, bool) or not isinstance(x, numbers.Real) or x % 1 != 0 or x < least:
         raise ValueError(f"{name} must be an integer of at least {least}, found {x!r}")
+
+
+def limits(bounds) -> tuple[float, float]:
+    """Two numbers, 0 <= lo <= hi."""
+    lo, hi = bounds if isinstance(bounds, (tuple, list)) and len(bounds) == 2 else (None, None)
+    numeric = all(isinstance(x, numbers.Real) for x in (lo, hi))
+    if not (numeric and 0 <= lo <= hi):
+        raise ValueError(f"bounds must be two numbers, 0 <= lo <= hi, found {bounds!r}")
+    return float(lo), float(hi)
 
 
 def one_of(x, name: str, known) -> None:

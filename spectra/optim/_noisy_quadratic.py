@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from spectra.optim._checks import positive
+
 
 def iterate_variance(curvature, lr: float, noise: float, steps: float = np.inf):
     """Variance of the last iterate of SGD on a noisy quadratic, ``alpha s^2 / (l (2 - alpha l)) (1 - q^(2n))``.
@@ -49,8 +51,8 @@ def iterate_variance(curvature, lr: float, noise: float, steps: float = np.inf):
     >>> float(spectra.optim.iterate_variance(1.0, 0.5, 1.0).round(4))
     0.3333
     """
-    curvature, q = _contraction(curvature, lr)
-    return lr * noise**2 / (curvature * (2 - lr * curvature)) * (1 - np.abs(q) ** (2 * steps))
+    curvature, _ = _contraction(curvature, lr)
+    return lr * noise**2 / (curvature * (2 - lr * curvature)) * _decayed(lr * curvature, 2 * steps)
 
 
 def average_variance(curvature, lr: float, noise: float, steps: float):
@@ -83,8 +85,10 @@ def average_variance(curvature, lr: float, noise: float, steps: float):
     2.5e-05
     """
     (curvature, q), n = _contraction(curvature, lr), _steps(steps)
-    squares = n - 2 * q * (1 - q**n) / (1 - q) + q**2 * (1 - q ** (2 * n)) / (1 - q**2)
-    return (noise / (curvature * n)) ** 2 * squares
+    x = lr * curvature
+    squares = n - 2 * q * _decayed(x, n) / x + q**2 * _decayed(x, 2 * n) / (x * (2 - x))
+    first_terms = x**2 * n * (n + 1) / 6 * ((2 * n + 1) - x * (1.5 * n * (n + 1) - (2 * n + 1)))
+    return (noise / (curvature * n)) ** 2 * np.where(x * n < 1e-4, first_terms, squares)  # where the sum cancels
 
 
 def ema_variance(curvature, lr: float, noise: float, decay: float):
@@ -162,7 +166,8 @@ def expected_norm(curvature, lr: float, noise: float, steps: float, start=0.0, *
     """
     (curvature, q), n, start = _contraction(curvature, lr), _steps(steps), np.asarray(start, dtype=float)
     if average:
-        mean, variance = start * q * (1 - q**n) / (n * (1 - q)), average_variance(curvature, lr, noise, n)
+        mean = start * q * _decayed(lr * curvature, n) / (n * lr * curvature)
+        variance = average_variance(curvature, lr, noise, n)
     else:
         mean, variance = start * q**n, iterate_variance(curvature, lr, noise, n)
     return float(np.sqrt(np.sum(mean**2 + variance)))
@@ -214,11 +219,17 @@ def break_even_step(curvature, covariance, steps: float) -> float:
 
 def _contraction(curvature, lr):
     """Curvatures, and q = 1 - alpha l, in (-1, 1)."""
+    positive(lr, "lr")
     curvature = np.asarray(curvature, dtype=float)
-    if np.any(curvature <= 0) or np.any(lr * curvature >= 2):
+    if not (np.all(curvature > 0) and np.all(lr * curvature < 2)):
         raise ValueError(f"SGD with step {lr:g} is stable for curvatures in (0, {2 / lr:.6g}), found "
                          f"[{curvature.min():.6g}, {curvature.max():.6g}]")
     return curvature, 1 - lr * curvature
+
+
+def _decayed(x, n):
+    """1 - (1 - x)^n, without cancellation where x is small."""
+    return np.where(x < 0.5, -np.expm1(n * np.log1p(-np.minimum(x, 0.5))), 1 - (1 - x) ** n)
 
 
 def _steps(n):

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from spectra.optim._checks import positive
+
 
 def curvature_ratio(largest: float, smallest: float, damping: float) -> float:
     """Step along the flattest direction over that along the sharpest, ``R = (l_1 + delta) / (l_P + delta)``.
@@ -190,6 +192,7 @@ def stationary_loss(hessian, covariance, lr: float, preconditioner=None) -> floa
     >>> round(spectra.optim.stationary_loss([[1.0]], [[1.0]], 0.5), 6)        # half of iterate_variance(1, 0.5, 1)
     0.166667
     """
+    positive(lr, "lr")
     H, B = _matrices(hessian, preconditioner)
     _positive(H, "the Hessian")
     _positive(B - lr / 2 * H, "B - alpha H / 2", f"a step of {lr:g} is not stable")
@@ -230,6 +233,7 @@ def average_loss_bound(hessian, covariance, start, lr: float, steps: float, prec
     >>> round(spectra.optim.average_loss_bound([[1.0]], [[1.0]], [0.0], 0.5, 9), 6)
     0.1
     """
+    positive(lr, "lr")
     H, B = _matrices(hessian, preconditioner)
     _positive(H, "the Hessian")
     d, sigma, n = np.asarray(start, float), np.asarray(covariance, float), steps + 1
@@ -244,11 +248,22 @@ def average_loss_bound(hessian, covariance, start, lr: float, steps: float, prec
 
 def _matrices(hessian, preconditioner, damping: float = 0.0):
     """H, and B + delta I, which is found to be positive definite."""
-    H = np.atleast_2d(np.asarray(hessian, dtype=float))
-    B = np.eye(len(H)) if preconditioner is None else np.atleast_2d(np.asarray(preconditioner, dtype=float))
+    H = _symmetric(hessian, "the Hessian")
+    B = np.eye(len(H)) if preconditioner is None else _symmetric(preconditioner, "the preconditioner")
+    if B.shape != H.shape:
+        raise ValueError(f"Hessian and preconditioner must be of one size, found {H.shape} and {B.shape}")
     B = B + damping * np.eye(len(H))
     _positive(B, "the preconditioner", "add damping to it")
     return H, B
+
+
+def _symmetric(matrix, name):
+    matrix = np.atleast_2d(np.asarray(matrix, dtype=float))
+    square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] and np.all(np.isfinite(matrix))
+    if not square or np.abs(matrix - matrix.T).max() > 1e-8 * np.abs(matrix).max():
+        raise ValueError(f"{name} must be a finite, symmetric matrix, found one of shape {matrix.shape}"
+                         + (" that is not" if square else ""))
+    return matrix
 
 
 def _positive(matrix, name, advice="check its eigenvalues"):
