@@ -1,7 +1,6 @@
 """KFAC: its blocks against the Fisher matrix they approximate, its step against linear algebra, its contract."""
 
 import copy
-import gc
 import pickle
 import weakref
 
@@ -188,6 +187,83 @@ def test_norm_layers_are_diagonal_by_single_samples(layer):
     torch.testing.assert_close(found["diagonal_1"], torch.stack([s[1] for s in squares]).mean(0))
 
 
+@pytest.mark.parametrize("fisher", ["mc", "empirical"])
+def test_activations_may_overwrite_what_a_layer_returned(fisher):
+    factors = []
+    for inplace in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(inplace), nn.Flatten(), nn.Linear(48, 5),
+                              nn.ReLU(inplace), nn.Linear(5, 3))
+        optimizer = optim.KFAC(model, fisher=fisher, rng=0)
+        train(model, optimizer, images(), 1)
+        factors.append([optimizer.state[w] for w in model.parameters()])
+    for one, other in zip(*factors, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Keyword(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.layer(input=x)
+
+
+def test_layers_may_be_called_by_keyword():
+    torch.manual_seed(0)
+    model = Keyword()
+    train(model, optim.KFAC(model, rng=0), NETWORKS["linear"][1](), 2)
+
+
+def test_transformed_functions_of_the_model_are_no_training():
+    model, (x, y) = make("linear")
+    optimizer = optim.KFAC(model, rng=0)
+
+    def loss(params, x, y):
+        return F.cross_entropy(torch.func.functional_call(model, params, (x[None],)), y[None])
+
+    gradients = torch.func.vmap(torch.func.grad(loss), (None, 0, 0))(dict(model.named_parameters()), x, y)
+    assert gradients["0.weight"].shape == (12, 4, 5) and not optimizer.watch.calls and not optimizer.watch.samples
+    train(model, optimizer, (x, y), 1)
+
+
+class Skipping(nn.Module):
+    """A residual block that is not always there."""
+
+    def __init__(self):
+        super().__init__()
+        self.block, self.out, self.there = nn.Linear(5, 5), nn.Linear(5, 3), False
+
+    def forward(self, x):
+        return self.out(x + self.block(x) if self.there else x)
+
+
+@pytest.mark.parametrize("first", [1, 3, 30])
+def test_a_layer_may_take_part_from_any_step_on(first):
+    torch.manual_seed(0)
+    model, batch = Skipping(), NETWORKS["linear"][1]()
+    optimizer = optim.KFAC(model, factor_every=10, inverse_every=100, rng=0)
+    train(model, optimizer, batch, first)
+    before, model.there = model.block.weight.clone(), True
+    train(model, optimizer, batch, 1)
+    assert not torch.equal(model.block.weight, before)
+    assert [block.kind for block in optimizer.blocks] == ["kronecker"] * 2
+
+
+@pytest.mark.parametrize("first", [1, 3])
+def test_layers_may_be_unfrozen_at_any_step(first):
+    model, batch = make("linear")
+    model[0].requires_grad_(False)
+    optimizer = optim.KFAC(model, rng=0)
+    train(model, optimizer, batch, first)
+    before = model[0].weight.clone()
+    model[0].requires_grad_(True)
+    optimizer.add_param_group({"params": model[0].parameters()})
+    train(model, optimizer, batch, 2)
+    assert not torch.equal(model[0].weight, before)
+
+
 def test_a_layer_used_twice_sums_over_its_uses():
     class Twice(nn.Module):
         def __init__(self):
@@ -289,7 +365,7 @@ def test_blocks_say_what_they_are():
 # No crash of a decomposition
 
 
-@pytest.mark.parametrize("case", ["zero batch", "duplicated inputs", "dead units", "huge", "tiny"])
+@pytest.mark.parametrize("case", ["zero batch", "empty batch", "duplicated inputs", "dead units", "huge", "tiny"])
 def test_degenerate_factors_do_not_stop_it(case):
     model, (x, y) = make("linear")
     with torch.no_grad():
@@ -298,6 +374,9 @@ def test_degenerate_factors_do_not_stop_it(case):
     cases = {"zero batch": 0 * x, "duplicated inputs": x[:1].expand(12, 5), "huge": 1e15 * x, "tiny": 1e-20 * x}
     x = cases.get(case, x)
     optimizer = optim.KFAC(model, lr=1e-3, inverse_every=1, factor_every=1, rng=0)
+    if case == "empty batch":
+        F.cross_entropy(model(x[:0]), y[:0], reduction="sum").backward()
+        optimizer.step()
     train(model, optimizer, (x, y), 5)
     assert torch.isfinite(weights(model)).all()
 
@@ -343,11 +422,10 @@ def test_forgotten_optimisers_watch_no_more_and_copied_models_are_watched_by_no_
     optimizer = optim.KFAC(model, rng=0)
     other = copy.deepcopy(model)
     other(x)
-    assert not optimizer.watch.passes
+    assert not optimizer.watch.sums
     watch = weakref.ref(optimizer.watch)
-    del optimizer
-    gc.collect()
-    assert watch() is None
+    del optimizer  # at once, without the garbage collector
+    assert watch() is None and not any(layer._forward_hooks for layer in model.modules())
     model(x)
 
 
@@ -457,3 +535,10 @@ def test_what_cannot_be_optimised_is_refused_by_name():
         optim.KFAC([nn.Parameter(torch.ones(2))])
     with pytest.raises(ValueError, match="KFAC optimises real parameters"):
         optim.KFAC(nn.Linear(2, 2, dtype=torch.complex64))
+    flat = nn.Sequential(nn.Linear(2, 1), nn.Flatten(0))
+    with pytest.raises(ValueError, match=r'found an output of shape \(5,\); give likelihood="gaussian"'):
+        optimizer = optim.KFAC(flat)
+        flat(torch.ones(5, 2))
+        optimizer.step()
+    with pytest.raises(ValueError, match="no parameter that is trained"):
+        optim.KFAC(nn.ReLU())

@@ -10,65 +10,78 @@ from __future__ import annotations
 import weakref
 
 import torch
+from torch.autograd.graph import get_gradient_edge
 from torch.nn import functional as F
 
-from spectra.optim._kronecker import combined
+from spectra.optim._kronecker import SUMMED
 
 
 class Watch:
-    """Statistics of the blocks of a model, from its forward passes while `due()` says so.
+    """Statistics of the blocks of a model, from its forward passes in training mode, where `due(block)` says so.
 
-    Hooks hold it by a weak reference: an optimiser that is forgotten watches no more, and a copied model is watched by
-    no one until an optimiser of its own does.
+    Outputs are held as edges of the graph: the tensors may be overwritten, as by `ReLU(inplace=True)`. Hooks hold the
+    watch by a weak reference, and it its optimiser: an optimiser that is forgotten watches no more, and a copied model
+    is watched by no one until an optimiser of its own does.
     """
 
     def __init__(self, model, blocks, due, *, fisher: str, likelihood: str, generator: torch.Generator):
         self.blocks = {block.layer: block for block in blocks if block.layer is not None}
-        self.due, self.fisher, self.draw, self.generator = due, fisher, DRAWS[likelihood], generator
+        self.due, self.fisher, self.draw, self.generator = weakref.WeakMethod(due), fisher, DRAWS[likelihood], generator
         self.forget()
-        for layer in self.blocks:
-            layer.register_forward_hook(_Hook(self, "after_layer"))
-        model.register_forward_hook(_Hook(self, "after_model"))
+        hooks = [(layer, "after_layer") for layer in self.blocks] + [(model, "after_model")]
+        handles = [layer.register_forward_hook(_Hook(self, name), with_kwargs=True) for layer, name in hooks]
+        weakref.finalize(self, _remove, handles).atexit = False
 
     def forget(self) -> None:
-        self.calls = []  # (layer, input, output) of this forward pass
-        self.passes = []  # of each forward pass since the last step: samples, and layer -> statistics of its calls
-        self.samples = 0
+        self.calls = []  # (layer, input, edge of the output) of this forward pass
+        self.sums = {}  # layer -> its statistics times samples, over all calls since the last step
+        self.weights = {}  # layer -> samples in these calls, and in the forward passes that they belong to
+        self.samples, self.called = 0, False
 
-    def found(self, layer) -> list[tuple[int, dict[str, torch.Tensor]]]:
-        """Samples and statistics of each forward pass that the layer took part in."""
-        return [(n, combined(one[layer])) for n, one in self.passes if layer in one]
+    def found(self, layer) -> dict[str, torch.Tensor]:
+        """Statistics of a layer since the last step: summed over the calls of a forward pass, or means over all."""
+        by_call, by_pass = self.weights.get(layer, (1, 1))
+        return {name: x / (by_pass if name in SUMMED else by_call) for name, x in self.sums.get(layer, {}).items()}
 
-    def after_layer(self, layer, inputs, output):
-        if self.due() and output.requires_grad:
-            self.calls.append((layer, inputs[0].detach(), output))
+    def after_layer(self, layer, inputs, named, output):
+        due = self.due()
+        if due is not None and output.requires_grad and due(self.blocks[layer]):
+            a = inputs[0] if inputs else next(iter(named.values()))
+            self.calls.append((layer, a.detach(), get_gradient_edge(output)))
 
-    def after_model(self, model, inputs, output):
+    def after_model(self, model, inputs, named, output):
         calls, self.calls = self.calls, []
-        if not self.due():
+        if not trains(model):
             return
         output = logits(output)
-        self.samples += len(output)
-        if not calls or not output.requires_grad or not torch.isfinite(output).all():  # the step will name what is not
+        self.samples, self.called = self.samples + len(output), True
+        if not calls or not output.requires_grad or not output.numel():
             return
-        found = {}
-        self.passes.append((len(output), found))
+        if not torch.isfinite(output).all():  # the step will name what is not
+            return
+        one = _Pass(len(output))
         targets = output.numel() // output.shape[1] if self.draw is _categorical and output.dim() > 1 else len(output)
         if self.fisher == "empirical":  # gradients of a mean over the targets
-            for layer, a, out in calls:
-                out.register_hook(_Collector(self, found, layer, a, (len(output) * targets) ** 0.5))
+            for layer, a, edge in calls:
+                scale = (len(output) * targets) ** 0.5
+                edge.node.register_prehook(_Collector(self, one, layer, a, scale, edge.output_nr))
             return
         loss = self.draw(output, self.generator)
-        grads = torch.autograd.grad(loss, [out for *_, out in calls], retain_graph=True, allow_unused=True)
+        grads = torch.autograd.grad(loss, [edge for *_, edge in calls], retain_graph=True, allow_unused=True)
         for (layer, a, _), g in zip(calls, grads, strict=True):
             if g is not None:
-                self.collect(found, layer, a, g, (len(output) / targets) ** 0.5)
+                self.collect(one, layer, a, g, (len(output) / targets) ** 0.5)
 
     @torch.no_grad()
-    def collect(self, found, layer, a, g, scale):
+    def collect(self, one, layer, a, g, scale):
         kind = g.dtype if g.dtype in (torch.float32, torch.float64) else torch.float32
-        a = a.to(kind) if a.is_floating_point() else a
-        found.setdefault(layer, []).append(self.blocks[layer].statistics(a, g.to(kind) * scale))
+        a, n = a.to(kind) if a.is_floating_point() else a, one.samples
+        sums = self.sums.setdefault(layer, {})
+        for name, x in self.blocks[layer].statistics(a, g.to(kind) * scale).items():
+            sums[name] = sums[name].add_(x, alpha=n) if name in sums else x * n
+        by_call, by_pass = self.weights.get(layer, (0, 0))
+        self.weights[layer] = by_call + n, by_pass + (0 if layer in one.layers else n)
+        one.layers.add(layer)
 
 
 class _Hook:
@@ -87,14 +100,32 @@ class _Hook:
         return _Hook, ()
 
 
+class _Pass:
+    """A forward pass: its samples, and the layers that have been heard of."""
+
+    def __init__(self, samples):
+        self.samples, self.layers = samples, set()
+
+
 class _Collector:
-    """Hook on a layer's output that takes the gradient of a mean and makes it one of each sample."""
+    """Hook on a layer's node that takes the gradient of a mean and makes it one of each sample."""
 
-    def __init__(self, watch, found, layer, a, scale):
-        self.watch, self.found, self.layer, self.a, self.scale = watch, found, layer, a, scale
+    def __init__(self, watch, one, layer, a, scale, place):
+        self.watch, self.one, self.layer, self.a, self.scale, self.place = watch, one, layer, a, scale, place
 
-    def __call__(self, grad):
-        self.watch.collect(self.found, self.layer, self.a, grad.detach(), self.scale)
+    def __call__(self, grads):
+        if grads[self.place] is not None:
+            self.watch.collect(self.one, self.layer, self.a, grads[self.place].detach(), self.scale)
+
+
+def trains(model) -> bool:
+    """Whether this forward pass may be one of training: no evaluation, and no transformed function of the model."""
+    return model.training and torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
+
+
+def _remove(handles):
+    for handle in handles:
+        handle.remove()
 
 
 def logits(output) -> torch.Tensor:
@@ -111,6 +142,9 @@ def logits(output) -> torch.Tensor:
 
 
 def _categorical(output, generator):
+    if output.dim() < 2:
+        raise ValueError(f'likelihood="categorical" needs logits of classes on axis 1, found an output of shape '
+                         f'{tuple(output.shape)}; give likelihood="gaussian" or "bernoulli"')
     scores = output if output.dim() == 2 else output.movedim(1, -1).reshape(-1, output.shape[1])
     chances = torch.softmax(scores.detach().double(), -1).cpu()
     labels = torch.multinomial(chances, 1, generator=generator)[:, 0].to(scores.device)

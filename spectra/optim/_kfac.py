@@ -22,11 +22,12 @@ from spectra.optim._checks import (
     in_range,
     number,
     one_of,
+    positive,
     require_dense_real,
     require_finite,
     torch_generator,
 )
-from spectra.optim._fisher import DRAWS, Watch
+from spectra.optim._fisher import DRAWS, Watch, trains
 from spectra.optim._kronecker import Diagonal, blocks, safe_eigh
 
 FISHERS = ("mc", "empirical")
@@ -115,10 +116,12 @@ class KFAC(Optimizer):
         in_range(stat_decay, "stat_decay", 0.0, 1.0, open_above=True)
         for name, value in (("factor_every", factor_every), ("inverse_every", inverse_every)):
             count(value, name)
-        if kl_clip is not None and not kl_clip > 0:
-            raise ValueError(f"kl_clip must be positive, found {kl_clip!r}; leave it out for no clip")
+        if kl_clip is not None:
+            positive(kl_clip, "kl_clip")
         self.model, self.blocks = model, blocks(model)
         params = [w for block in self.blocks for w in block.params]
+        if not params:
+            raise ValueError(f"KFAC found no parameter that is trained in this {type(model).__name__}")
         require_dense_real(params, "KFAC")
         groups = [{"params": block.params} for block in self.blocks] if per_layer else [{"params": params}]
         super().__init__(groups, {"lr": lr, "damping": damping, "momentum": momentum, "weight_decay": weight_decay,
@@ -134,8 +137,13 @@ class KFAC(Optimizer):
         self.watch = Watch(self.model, self.blocks, self._due, fisher=self.options["fisher"],
                            likelihood=self.options["likelihood"], generator=self.generator)
 
-    def _due(self) -> bool:
-        return self.model.training and torch.is_grad_enabled() and self.steps % self.options["factor_every"] == 0
+    def _due(self, block) -> bool:
+        """Whether to look at a layer now: every so many steps, and where nothing is known of it yet."""
+        new = not self.state.get(block.params[0])
+        return trains(self.model) and (new or self._factors_due())
+
+    def _factors_due(self) -> bool:
+        return self.steps % self.options["factor_every"] == 0
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; those that the model did not have get diagonal blocks."""
@@ -161,10 +169,8 @@ class KFAC(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         self._check_gradients()
-        if self.steps % self.options["factor_every"] == 0:
-            self._update_factors()
-        if self._decomposition_due():
-            self._decompose()
+        self._update_factors()
+        self._decompose()
         updates = self._updates()
         shorter = self._clip(updates)
         for group in self.param_groups:
@@ -187,19 +193,20 @@ class KFAC(Optimizer):
 
     def _update_factors(self):
         for i, block in enumerate(self.blocks):
+            if self.state[block.params[0]] and not self._factors_due():
+                continue
             found = self.watch.found(block.layer)
             if not found and self._never_called(block):
                 self.blocks[i] = block = Diagonal(block.params)
             if block.layer is None:
-                found = [(1, block.from_gradients(max(self.watch.samples, 1)))]
-            for name in found[0][1] if found else ():
-                new = sum(n * statistics[name] for n, statistics in found) / sum(n for n, _ in found)
+                found = block.from_gradients(max(self.watch.samples, 1))
+            for name, new in found.items():
                 if torch.isfinite(new).all():  # squares may overflow where gradients do not
                     self._blend(self.state[block.params[0]], name, new)
 
     def _never_called(self, block) -> bool:
         """Whether the weights are used, by their gradients, and the layer is not, though the model was watched."""
-        used = all(w.grad is not None for w in block.params)
+        used = any(w.grad is not None for w in block.params)
         return block.layer is not None and used and self.watch.samples > 0 and not self.state[block.params[0]]
 
     def _blend(self, state, name, new):
@@ -212,11 +219,12 @@ class KFAC(Optimizer):
         return early or self.steps % self.options["inverse_every"] == 0
 
     def _decompose(self):
+        due = self._decomposition_due()
         for block in self.blocks:
             state = self.state[block.params[0]]
             for name in ("A", "G"):
-                if name in state:
-                    previous = (state[f"values_{name}"], state[f"basis_{name}"]) if f"basis_{name}" in state else None
+                previous = (state[f"values_{name}"], state[f"basis_{name}"]) if f"basis_{name}" in state else None
+                if name in state and (due or previous is None):
                     state[f"values_{name}"], state[f"basis_{name}"] = safe_eigh(state[name], previous)
 
     def _updates(self) -> dict[int, torch.Tensor]:
@@ -228,6 +236,8 @@ class KFAC(Optimizer):
                 continue
             state = self.state[block.params[0]]
             if not any(name.startswith(("basis", "diagonal")) for name in state):
+                if self.watch.called:  # an empty batch, or one whose statistics are not finite: nothing to go by
+                    continue
                 raise RuntimeError("KFAC has seen no forward pass of its model in training mode since it was made; "
                                    "call model.train(), model(inputs), backward, and then step")
             grads = [torch.zeros_like(w) if w.grad is None else w.grad for w in block.params]

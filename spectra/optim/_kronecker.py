@@ -142,11 +142,6 @@ class Diagonal:
 SUMMED = ("G", "diagonal_0", "diagonal_1")  # over the calls of a layer that is used several times; the others are means
 
 
-def combined(calls: list[dict]) -> dict[str, torch.Tensor]:
-    """Statistics of one forward pass from those of each call of the layer."""
-    return {name: sum(call[name] for call in calls) / (1 if name in SUMMED else len(calls)) for name in calls[0]}
-
-
 def blocks(model: nn.Module) -> list:
     """Every parameter that is trained in one block, layers in the order of the model."""
     found, seen = [], set()
