@@ -221,6 +221,39 @@ def test_a_curvature_of_negative_mean_has_no_target_and_changes_nothing():
     assert damping.damping != before
 
 
+def test_short_batches_are_looked_at_as_far_as_they_go():
+    model, (x, y) = problem()
+    damping = optim.AutoDamping(sgd(model), "eps", every=2, chunks=8, model=model, rng=0)
+    with pytest.warns(ConvergenceWarning, match="waits for the next batch"):
+        damping.step(CRITERION, (x[:1], y[:1]))
+    assert not damping.history
+    damping.step(CRITERION, (x[:5], y[:5]))  # two chunks
+    assert damping.history[0]["variance"] > 0 and damping.history[0]["batch_size"] == 5
+
+
+def test_a_loss_of_outputs_and_targets_without_a_name_says_how_to_write_it():
+    model, batch = problem()
+    damping = optim.AutoDamping(sgd(model), "eps", model=model)
+    with pytest.raises(TypeError, match="a loss of outputs and targets is a torch criterion"):
+        damping.step(lambda outputs, targets: CRITERION(outputs, targets), batch)
+
+
+def test_pairs_may_be_parted_by_a_checkpoint():
+    histories = []
+    for parted in (False, True):
+        model, (x, y) = problem()
+        optimizer = sgd(model)
+        damping = optim.AutoDamping(optimizer, "eps", every=2, method="pair", model=model, rng=0)
+        for k in range(6):
+            if parted and k == 2:
+                state, optimizer = optimizer.state_dict(), sgd(model)
+                damping = optim.AutoDamping(optimizer, "eps", every=2, method="pair", model=model, rng=1)
+                optimizer.load_state_dict(state)
+            damping.step(CRITERION, (x[k : k + 9], y[k : k + 9]))
+        histories.append(damping.history)
+    assert histories[0] == histories[1] and [entry["step"] for entry in histories[0]] == [3, 5]
+
+
 def test_only_every_so_often():
     model, batch = problem()
     damping = optim.AutoDamping(sgd(model), "eps", every=3, model=model, rng=0)
@@ -238,7 +271,7 @@ def test_the_model_is_left_as_it_was():
     before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     damping.step(CRITERION, batch)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert model.training and torch.equal(state, torch.get_rng_state()) and not optimizer.watch.passes
+    assert model.training and torch.equal(state, torch.get_rng_state()) and not optimizer.watch.sums
     assert all(w.grad is None for w in model.parameters())
 
 
@@ -288,14 +321,17 @@ def test_a_restored_controller_continues_to_the_same_numbers(make):
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"key": "damping"}, "have no 'damping'"), ({"rule": "best"}, "rule must be"), ({"ema": 1.0}, "ema must lie"),
+    ({"batch_size": 0}, "batch_size must be"), ({"bounds": (2, 1)}, "bounds must be"),
+    ({"bounds": 3}, "bounds must be"),
     ({"every": 0}, "every must be"), ({"floor": -1.0}, "floor must be"), ({"floor_mode": "x"}, "floor_mode must be"),
 ])
 def test_wrong_options_are_refused(options, message):
-    model, batch = problem()
+    model, _ = problem()
     with pytest.raises(ValueError, match=message):
         optim.AutoDamping(sgd(model), **{"key": "eps"} | options)
-    with pytest.raises(ValueError, match="no halves"):
-        optim.AutoDamping(sgd(model), "eps", model=model).step(CRITERION, (batch[0][:1], batch[1][:1]))
+    for wrong in ({"bounds": (2, 1)}, {"decay": 0.0}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+            optim.LevenbergMarquardt(sgd(model), "eps", **wrong)
 
 
 def test_levenberg_and_marquardt_punish_bad_predictions():

@@ -93,9 +93,11 @@ def test_a_skipped_step_of_a_grad_scaler_changes_nothing():
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"lr": -1.0}, "lr must be"), ({"lr": float("nan")}, "lr must be"), ({"betas": (1.0, 0.9)}, "betas must lie"),
-    ({"betas": (0.9,)}, "two numbers"), ({"weight_decay": "x"}, "weight_decay must be"),
+    ({"betas": (0.9,)}, "two numbers"), ({"betas": 0.9}, "two numbers"),
+    ({"weight_decay": "x"}, "weight_decay must be"),
     ({"eps": -1e-8}, "eps must be"),
-    ({"p": 0.6}, "p must lie"), ({"bias_correction": "no"}, "bias_correction must be"),
+    ({"p": 0.6}, "p must lie"), ({"p": "x"}, "p must be a finite number, found"),
+    ({"bias_correction": "no"}, "bias_correction must be"),
 ])
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
@@ -172,6 +174,17 @@ def test_gadam_averages_what_adam_visits():
     torch.testing.assert_close(torch.cat([w.detach().ravel() for w in model.parameters()]), visited[-1])
 
 
+def test_a_run_of_adamw_goes_on():
+    """From the state of torch's, which knows no p, to the same bits."""
+    model, other = network(), network()
+    theirs = torch.optim.AdamW(other.parameters(), lr=0.01)
+    run(other, theirs, 3)
+    ours = optim.PAdamW(model.parameters())
+    model.load_state_dict(other.state_dict())
+    ours.load_state_dict(copy.deepcopy(theirs.state_dict()))
+    assert torch.equal(run(model, ours, 3), run(other, theirs, 3))
+
+
 def test_gadam_of_plain_parameters_and_its_state():
     model = network()
     optimizer = optim.GadamX(model.parameters(), lr=0.05, ema=0.5)
@@ -210,6 +223,17 @@ def test_statistics_of_batch_norm_are_never_stale():
     average.update()
     average.bn_loader = None
     with pytest.raises(RuntimeError, match="batch-norm statistics"), average.applied():
+        pass
+
+
+def test_a_loader_that_has_run_out_is_no_source_of_statistics():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
+    average = optim.IterateAverage(model, bn_loader=iter([torch.randn(16, 3)]))
+    average.update()
+    with average.applied():
+        pass
+    average.update()
+    with pytest.raises(ValueError, match="no batch went through"), average.applied():
         pass
 
 
@@ -275,6 +299,9 @@ def test_lookahead_takes_parameters_that_come_later_and_refuses_nonsense():
     optim.Lookahead(optimizer, every=1, share=0.5)
     run(model, optimizer, 1)
     optimizer.add_param_group({"params": model[2].parameters()})
+    again = torch.optim.SGD([{"params": model[0].parameters()}, {"params": model[2].parameters()}], lr=0.1)
+    optim.Lookahead(again)
+    again.load_state_dict(optimizer.state_dict())
     before = model[2].weight.clone()
     run(model, optimizer, 1)
     assert not torch.equal(model[2].weight, before)

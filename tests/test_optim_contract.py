@@ -83,15 +83,6 @@ def of_parameters(optimizer):
     return lambda model, **options: optimizer(model.parameters(), **options)
 
 
-def averaging(optimizer):
-    def make(model, maximize=False, foreach=None, **options):
-        made = optimizer(model, **options)
-        made.param_groups[0].update(maximize=maximize, foreach=foreach)
-        return made
-
-    return make
-
-
 sgd, adam = of_parameters(torch.optim.SGD), of_parameters(torch.optim.Adam)
 padamw, lanczos = of_parameters(optim.PAdamW), of_parameters(optim.LanczosOPT)
 
@@ -105,8 +96,8 @@ OPTIMISERS = {
     "PAdamW, p = 1/8": Kind(padamw, weight_decay=0.1, p=0.125),
     "PAdamW, p = 0.2, AMSGrad": Kind(padamw, p=0.2, amsgrad=True),
     "PAdamW, p = 0": Kind(padamw, p=0.0),
-    "Gadam": Kind(averaging(optim.Gadam), weight_decay=0.1, start=1),
-    "GadamX": Kind(averaging(optim.GadamX), lr=0.1, ema=0.5, bias_correction="padam"),
+    "Gadam": Kind(optim.Gadam, weight_decay=0.1, start=1),
+    "GadamX": Kind(optim.GadamX, lr=0.1, ema=0.5, bias_correction="padam"),
     "KFAC": Kind(kfac),
     "KFAC, empirical": Kind(kfac, fisher="empirical", damping_form="pi", kl_clip=1e-2, weight_decay=0.1),
     "LanczosOPT": Kind(lanczos, keeps_graph=True, k=6, damping=0.2, rng=2),

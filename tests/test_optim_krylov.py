@@ -127,6 +127,7 @@ def test_closures_that_spend_the_graph_are_refused():
 @pytest.mark.parametrize(("options", "message"), [
     ({"damping": 0.0}, "damping must be positive"), ({"k": 0}, "k must be"), ({"mode": "x"}, "mode must be"),
     ({"curvature": "x"}, "curvature must be"), ({"start": "x"}, "start must be"), ({"sharp_scale": 0.0}, "sharp_scale"),
+    ({"sharp_scale": "x"}, "sharp_scale must be"),
 ])
 def test_wrong_lanczos_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):

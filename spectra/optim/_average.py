@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.optim.swa_utils import AveragedModel, update_bn
 
+from spectra.optim._checks import count, number
+
 
 class IterateAverage:
     """Average of a model's iterates: a mean from some iterate on, or an exponential one.
@@ -72,9 +74,12 @@ class IterateAverage:
                  bn_loader=None, patience: int | None = None):
         if not isinstance(model, torch.nn.Module):
             raise TypeError(f"IterateAverage averages a torch Module, found {type(model).__name__}")
-        for name, value, least in (("start", start, 0), ("every", every, 1), ("patience", patience, 1)):
-            if value is not None and (int(value) != value or value < least):
-                raise ValueError(f"{name} must be an integer of at least {least}, found {value!r}")
+        count(start, "start", least=0)
+        count(every, "every")
+        if patience is not None:
+            count(patience, "patience")
+        if ema is not None:
+            number(ema, "ema")
         if ema is not None and not 0 < ema < 1:
             raise ValueError(f"ema must lie strictly between 0 and 1, found {ema!r}; leave it out for the plain mean")
         self.model = model
@@ -122,6 +127,9 @@ class IterateAverage:
     def refresh(self, loader, device=None) -> None:
         """Recompute the batch-norm statistics of the average by a pass over `loader`."""
         update_bn(loader, self.averaged, device=device)
+        if any(layer.num_batches_tracked == 0 for layer in _with_statistics(self.averaged)):
+            raise ValueError("no batch went through the batch-norm layers of the average, which have none now; give "
+                             "a loader that can be gone through again, as a list or a DataLoader can")
         self._fresh = True
 
     @contextmanager
@@ -137,7 +145,7 @@ class IterateAverage:
         if not self.count:
             raise RuntimeError(f"nothing has been averaged yet: {self._calls} iterates seen, averaging starts "
                                + ("after a plateau" if self._started_at is None else f"after {self._started_at}"))
-        if _has_statistics(self.model) and not self._fresh:
+        if _with_statistics(self.model) and not self._fresh:
             if self.bn_loader is None:
                 raise RuntimeError("the model has batch-norm statistics, which belong to its last iterate and not to "
                                    "the average; give bn_loader=, or call refresh(loader) first")
@@ -170,16 +178,15 @@ class Exponential(NamedTuple):
         torch._foreach_lerp_(averaged, current, 1 - self.decay)
 
 
-def _has_statistics(model) -> bool:
+def _with_statistics(model) -> list:
+    """Layers of batch norm that keep statistics."""
     kinds = torch.nn.modules.batchnorm._BatchNorm
-    return any(isinstance(layer, kinds) and layer.track_running_stats for layer in model.modules())
+    return [layer for layer in model.modules() if isinstance(layer, kinds) and layer.running_mean is not None]
 
 
 def _tensors(model):
     """Parameters and the statistics of batch norm; other buffers stay the model's own."""
-    kinds = torch.nn.modules.batchnorm._BatchNorm
-    buffers = [x for layer in model.modules() if isinstance(layer, kinds) for x in layer.buffers(recurse=False)]
-    return [*model.parameters(), *buffers]
+    return [*model.parameters(), *(x for layer in _with_statistics(model) for x in layer.buffers(recurse=False))]
 
 
 @torch.no_grad()

@@ -43,7 +43,12 @@ class BatchLoss:
             return self.function(batch)
         if self.of_outputs:
             return self.function(*_outputs_and_targets(self.model, batch))
-        return self.function(self.model, batch)
+        try:
+            return self.function(self.model, batch)
+        except (TypeError, AttributeError) as error:
+            raise TypeError(f"loss_fn(model, batch), as functions of two arguments are called, failed: {error}; a loss "
+                            "of outputs and targets is a torch criterion, or a function of the batch: lambda batch: "
+                            "f(model(batch[0]), batch[1])") from error
 
     def parts(self, batch, rows: list[torch.Tensor]):
         """The losses of sets of samples, and the model's outputs; by one forward pass where the loss is of outputs."""

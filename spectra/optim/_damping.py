@@ -22,7 +22,17 @@ import numpy as np
 
 from spectra.nn._data import batch_size as size_of
 from spectra.optim._batch_loss import CURVATURES, BatchLoss
-from spectra.optim._checks import assign, count, in_range, number, numpy_generator, one_of, require_key, saved_with
+from spectra.optim._checks import (
+    assign,
+    count,
+    in_range,
+    limits,
+    number,
+    numpy_generator,
+    one_of,
+    require_key,
+    saved_with,
+)
 from spectra.optim._noise import noise, pair, split
 from spectra.results import ConvergenceWarning
 from spectra.rmt._shrinkage import RULES, optimal_damping
@@ -65,8 +75,8 @@ class AutoDamping:
         Two halves of the batch, or the batch and the one before, whole: twice the price, and the loss of a batch is
         never taken apart.
     chunks : int
-        With "split", cut the batch in so many parts, each split with a probe of its own: the probe is most of the
-        spread, so at equal cost more chunks tell more.
+        With "split", cut the batch in so many parts, fewer where it is short, each split with a probe of its own: the
+        probe is most of the spread, so at equal cost more chunks tell more.
     samples : int or None
         Of a chunk at most so many are looked at, for the same reason; None: all.
     batch_size : int, optional
@@ -124,15 +134,13 @@ class AutoDamping:
                                    ("curvature", curvature, CURVATURES), ("method", method, METHODS)):
             one_of(value, name, known)
         in_range(ema, "ema", 0.0, 1.0, open_above=True)
-        for name, value in (("every", every), ("chunks", chunks), ("batch_size", batch_size or 1)):
-            count(value, name)
-        if samples is not None:
-            count(samples, "samples", least=2)
+        for name, value, least in (("every", every, 1), ("chunks", chunks, 1), ("batch_size", batch_size, 1),
+                                   ("samples", samples, 2)):
+            if value is not None:
+                count(value, name, least)
         if floor is not None:
             number(floor, "floor", least=0.0)
-        self.bounds = (0.0, float("inf")) if bounds is None else tuple(map(float, bounds))
-        if not 0 <= self.bounds[0] <= self.bounds[1]:
-            raise ValueError(f"bounds must be two numbers, 0 <= lo <= hi, found {bounds!r}")
+        self.bounds = limits((0.0, float("inf")) if bounds is None else bounds)
         self.optimizer, self.key, self.rule, self.floor, self.floor_mode = optimizer, key, rule, floor, floor_mode
         self.ema, self.every, self.per_group, self.compensate_lr = float(ema), int(every), per_group, compensate_lr
         self.curvature, self.method, self.chunks, self.batch_size = curvature, method, int(chunks), batch_size
@@ -183,6 +191,10 @@ class AutoDamping:
             Anything of tensors whose first dimension is that of samples.
         """
         ahead = self._steps % self.every
+        if ahead == 0 and self.method == "split" and size_of(batch) < 2:
+            warnings.warn("one sample has no halves to compare; the damping waits for the next batch",
+                          ConvergenceWarning, stacklevel=2)
+            return
         self._steps += 1
         if ahead == 0 and (self.method == "split" or self._before is not None):
             self.observe(*self._estimate(loss_fn, batch), batch_size=self.batch_size or size_of(batch))
@@ -245,12 +257,14 @@ class AutoDamping:
     def state_dict(self) -> dict[str, Any]:
         """What is needed to go on to the same numbers, beside the optimiser's own state."""
         return {"floors": list(self.floors), "history": [dict(entry) for entry in self.history], "steps": self._steps,
-                "begun": self._begun, "moments": self._moments, "generator": self.generator.bit_generator.state,
+                "begun": self._begun, "moments": self._moments, "before": self._before,
+                "generator": self.generator.bit_generator.state,
                 "damping": [float(group[self.key]) for group in self.optimizer.param_groups]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.floors, self.history = list(state["floors"]), [dict(entry) for entry in state["history"]]
         self._steps, self._begun, self._moments = state["steps"], state["begun"], state["moments"]
+        self._before = state["before"]
         self.generator.bit_generator.state = state["generator"]
         for group, damping in zip(self.optimizer.param_groups, state["damping"], strict=True):
             assign(group, self.key, damping)

@@ -99,7 +99,8 @@ class LanczosOPT(Optimizer):
             one_of(value, name, known)
         for name, value in (("k", k), ("every", every)):
             count(value, name)
-        if not (sharp_scale > 0 or (mode == "add" and sharp_scale == 0)):
+        number(sharp_scale, "sharp_scale", least=0.0)
+        if sharp_scale == 0 and mode != "add":
             raise ValueError(f"sharp_scale must be positive, found {sharp_scale!r}; 1 leaves steps as they are")
         super().__init__(params, {"lr": lr, "damping": damping, "maximize": maximize})
         self.options = {"k": int(k), "sharp_scale": float(sharp_scale), "mode": mode, "curvature": curvature,

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from spectra.optim._batch_loss import BatchLoss
-from spectra.optim._checks import assign, count, in_range, require_key, saved_with, trainable
+from spectra.optim._checks import assign, count, in_range, limits, positive, require_key, saved_with, trainable
 from spectra.optim._products import GradientGraph, flat, gradients
 
 
@@ -66,8 +66,10 @@ class LevenbergMarquardt:
     def __init__(self, optimizer, key="damping", *, decay=0.95, every=5, bounds=(1e-8, 1e8), model=None):
         require_key(optimizer, key)
         in_range(decay, "decay", 0.0, 1.0)
+        positive(decay, "decay")
         count(every, "every")
-        self.optimizer, self.key, self.decay, self.every, self.bounds = optimizer, key, decay, int(every), bounds
+        self.optimizer, self.key, self.decay, self.every = optimizer, key, decay, int(every)
+        self.bounds = limits(bounds)
         self.model = getattr(optimizer, "model", None) if model is None else model
         self.history: list[dict[str, Any]] = []
         self._steps = 0

@@ -99,4 +99,4 @@ class Lookahead:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.steps = state["steps"]
-        self._slow = [x.to(w, copy=True) for x, w in zip(state["slow"], self._fast(), strict=True)]
+        self._slow = [x.to(w, copy=True) for x, w in zip(state["slow"], self._fast(), strict=False)]  # as in `_follow`

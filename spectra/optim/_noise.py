@@ -43,10 +43,7 @@ class Noise(NamedTuple):
 def split(loss: BatchLoss, batch, chunks: int, samples: int | None, generator) -> Iterator[Compared]:
     """The random halves of each of so many chunks of a batch, of at most so many samples; odd ones are left out."""
     n = batch_size(batch)
-    if n < 2 * chunks:
-        raise ValueError(f"a batch of {n} has no halves to compare in {chunks} chunks; call step with {2 * chunks} "
-                         "samples or more")
-    for chunk in torch.from_numpy(generator.permutation(n)).tensor_split(chunks):
+    for chunk in torch.from_numpy(generator.permutation(n)).tensor_split(min(chunks, n // 2)):
         rows = chunk[: min(len(chunk), samples or n) // 2 * 2]
         whole = len(rows) == n
         halves = (rows if whole else torch.arange(len(rows))).chunk(2)

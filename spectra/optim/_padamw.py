@@ -77,7 +77,7 @@ class PAdamW(Optimizer):
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, p=0.5, *, amsgrad=False,
                  bias_correction="exact", maximize=False, foreach=None):
-        defaults = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay, "p": p,
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "p": p,
                     "amsgrad": amsgrad, "bias_correction": bias_correction, "maximize": maximize, "foreach": foreach}
         super().__init__(params, defaults)
 
@@ -138,6 +138,12 @@ class PAdamW(Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"average": self.average}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:  # torch's AdamW has no p
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
+
     def state_dict(self) -> dict[str, Any]:
         """As any optimiser's, with the state of `average` where there is one."""
         state = super().state_dict()
@@ -154,14 +160,15 @@ class PAdamW(Optimizer):
 
 
 def Gadam(model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, p=0.5, start=0, every=1, ema=None,
-          bn_loader=None, patience=None, amsgrad=False, bias_correction="exact") -> PAdamW:
+          bn_loader=None, patience=None, amsgrad=False, bias_correction="exact", maximize=False,
+          foreach=None) -> PAdamW:
     """AdamW whose iterates are averaged: Adam that generalises.
 
     Parameters
     ----------
     model : Module, or iterable of parameters
         With a model, the average can be evaluated with batch-norm statistics of its own.
-    lr, betas, eps, weight_decay, p, amsgrad, bias_correction
+    lr, betas, eps, weight_decay, p, amsgrad, bias_correction, maximize, foreach
         As `PAdamW`.
     start, every, ema, bn_loader, patience
         As `IterateAverage`, in steps of the optimiser; with `patience` (GadamAuto) the average starts where the scores
@@ -181,6 +188,7 @@ def Gadam(model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, p=0
     -----
     Thesis 7.1 and Algorithm 9. Published settings: averaging from epoch 161 of 300, once an epoch, with half the
     learning rate and a weight decay of 0.25; with Lookahead, ``Lookahead(optimizer, until=start)`` beside it.
+    Parameters that are added later and are not the model's are optimised, and not averaged.
 
     Examples
     --------
@@ -196,7 +204,8 @@ def Gadam(model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, p=0
     """
     is_model = isinstance(model, torch.nn.Module)
     params = list(model.parameters() if is_model else model)
-    optimizer = PAdamW(params, lr, betas, eps, weight_decay, p, amsgrad=amsgrad, bias_correction=bias_correction)
+    optimizer = PAdamW(params, lr, betas, eps, weight_decay, p, amsgrad=amsgrad, bias_correction=bias_correction,
+                       maximize=maximize, foreach=foreach)
     flat = [w for group in optimizer.param_groups for w in group["params"]]
     optimizer.average = IterateAverage(model if is_model else torch.nn.ParameterList(flat), start=start, every=every,
                                        ema=ema, bn_loader=bn_loader, patience=patience)
@@ -204,12 +213,15 @@ def Gadam(model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, p=0
 
 
 def GadamX(model, lr=0.1, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, p=0.125, start=0, every=1, ema=None,
-           bn_loader=None, patience=None, amsgrad=False, bias_correction="exact") -> PAdamW:
+           bn_loader=None, patience=None, amsgrad=False, bias_correction="exact", maximize=False,
+           foreach=None) -> PAdamW:
     """Gadam with a partially adaptive optimiser, p = 1/8, at the learning rates of SGD.
 
     Parameters
     ----------
     model, lr, betas, eps, weight_decay, p, start, every, ema, bn_loader, patience, amsgrad, bias_correction
+        As `Gadam`.
+    maximize, foreach
         As `Gadam`.
 
     Returns
@@ -232,12 +244,13 @@ def GadamX(model, lr=0.1, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, p=0
     0.125
     """
     return Gadam(model, lr, betas, eps, weight_decay, p=p, start=start, every=every, ema=ema, bn_loader=bn_loader,
-                 patience=patience, amsgrad=amsgrad, bias_correction=bias_correction)
+                 patience=patience, amsgrad=amsgrad, bias_correction=bias_correction, maximize=maximize,
+                 foreach=foreach)
 
 
 def _check(group):
     number(group["lr"], "lr", least=0.0)
-    if len(group["betas"]) != 2:
+    if not isinstance(group["betas"], (tuple, list)) or len(group["betas"]) != 2:
         raise ValueError(f"betas must be two numbers in [0, 1), found {group['betas']!r}")
     for beta in group["betas"]:
         in_range(beta, "betas", 0.0, 1.0, open_above=True)
