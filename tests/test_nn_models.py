@@ -1,5 +1,7 @@
 """Models, losses and data that are out of the ordinary: exact against dense truth, or refused with their name."""
 
+import copy
+import functools
 import warnings
 
 import numpy as np
@@ -497,3 +499,121 @@ def test_in_inference_mode_and_without_gradients():
     with torch.no_grad():
         close(HessianOperator(model, CE, data) @ v, expected @ v, 1e-12)
     assert not (expected @ v.clone().requires_grad_()).requires_grad
+
+
+# Precisions
+
+
+def in_float32_and_float64(model, loss_fn, data):
+    """The Hessian of a model in float32, checked by the way, and of its copy in float64."""
+    return [HessianOperator(one, loss_fn, data, cache=None).todense().numpy()
+            for one in (copy.deepcopy(model).float(), copy.deepcopy(model).double())]
+
+
+WEIGHT = torch.tensor([0.2, 1.0, 3.0])
+
+
+@pytest.mark.parametrize("loss_fn", [
+    nn.CrossEntropyLoss(weight=WEIGHT), functools.partial(F.cross_entropy, weight=WEIGHT),
+    lambda z, y: F.cross_entropy(z, y, WEIGHT, reduction="sum") / len(y),
+    lambda model, batch: F.nll_loss(model(batch[0]).log_softmax(1), batch[1], weight=WEIGHT)])
+def test_weights_of_classes_have_the_precision_of_the_outputs(loss_fn):
+    model, (batch, _) = made("linear, tanh")
+    single, double = in_float32_and_float64(model, loss_fn, [batch])
+    close(torch.from_numpy(single), double, 1e-5)
+    for operator in (GGNOperator, FisherOperator, EmpiricalFisherOperator):
+        if isinstance(loss_fn, nn.Module):
+            operator(copy.deepcopy(model).float(), loss_fn, [batch]) @ torch.ones(43)
+
+
+class FromZero(nn.Module):
+    """A recurrence that makes its own first state."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.out = nn.GRUCell(4, 3), nn.Linear(3, 3)
+
+    def forward(self, x):
+        state = torch.zeros(len(x), 3)
+        for _ in range(2):
+            state = self.cell(x, state)
+        return self.out(state)
+
+
+class Single(nn.Module):
+    """Insists on float32 for a norm, as libraries of transformers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.out = nn.LayerNorm(4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.norm(x.float()).to(self.out.weight.dtype)))
+
+
+def test_models_that_make_tensors_of_a_precision_of_their_own():
+    torch.manual_seed(0)
+    data = batches(4)
+    single, double = in_float32_and_float64(FromZero(), CE, data)
+    close(torch.from_numpy(single), double, 1e-5)
+    assert torch.get_default_dtype() == torch.float32
+    model, (x, y) = Single(), tuple(torch.cat(parts) for parts in zip(*data, strict=True))
+    found = HessianOperator(model, CE, (x.float(), y)).todense()
+    model.double()
+    close(found, by_differences(lambda: CE(model.out(torch.tanh(model.norm(x))), y), model.parameters()), 1e-5)
+
+
+# Data and doors
+
+
+@pytest.mark.parametrize("operator", [HessianOperator, GGNOperator, EmpiricalFisherOperator, FisherOperator])
+def test_a_batch_of_which_every_target_is_ignored_adds_nothing(operator):
+    model, data = made("linear, tanh")
+    ignored = data[0][0], torch.full_like(data[0][1], -100)
+    seed = {"rng": 0} if operator is FisherOperator else {}
+    for cache in ("auto", None):
+        with_it = operator(model, CE, [*data, ignored], cache=cache, **seed)
+        V = vectors(with_it)
+        close(with_it @ V, operator(model, CE, data, **seed) @ V, 1e-12)
+    with pytest.raises(ValueError, match="no batch has a target that counts"):
+        operator(model, CE, [ignored], **seed) @ V
+    if operator is GGNOperator:
+        def loss(model, batch):
+            return F.cross_entropy(model(batch[0]), batch[1], reduction="sum"), (batch[1] != -100).sum()
+
+        close(operator(model, loss, [ignored, *data]) @ V, operator(model, CE, data) @ V, 1e-12)
+
+
+def test_a_loader_whose_workers_stay_is_frozen_in_one_order():
+    model, [(x, y)] = made("linear, tanh", sizes=(11,))
+    loader = DataLoader(TensorDataset(x, y), batch_size=4, shuffle=True, num_workers=1, persistent_workers=True)
+    H = HessianOperator(model, CE, loader, cache=None)
+    V = vectors(H)
+    first = H @ V
+    assert torch.equal(first, H @ V)
+
+
+def test_copies_begin_without_the_kept_graphs():
+    model, data = made("linear, tanh")
+    H = GGNOperator(model, CE, data)
+    V = vectors(H)
+    product = H @ V
+    twin = copy.deepcopy(H)
+    assert len(H._cache) == 2 and not len(twin._cache) and torch.equal(twin @ V, product)
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), [
+    ({"model": lambda x: x}, TypeError, "must be a torch.nn.Module, found a function"),
+    ({"data": []}, ValueError, "hold no batch"),
+    ({"data": TensorDataset(torch.ones(2, 4))}, TypeError, "wrap it in a torch.utils.data.DataLoader"),
+    ({"data": (np.ones((2, 4)), np.ones(2))}, TypeError, "torch.from_numpy"),
+])
+def test_what_is_no_model_and_no_data(arguments, error, message):
+    model, data = made("linear, tanh")
+    with pytest.raises(error, match=message):
+        HessianOperator(**{"model": model, "loss_fn": CE, "data": data} | arguments)
+
+
+def test_a_module_names_its_parameters():
+    model, data = made("linear, tanh")
+    assert HessianOperator(model, CE, data, params=model[2]).names == ["2.weight", "2.bias"]

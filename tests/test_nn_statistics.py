@@ -1,5 +1,7 @@
 """Statistics of networks against dense matrices, landscapes against the loss, augmented data against their source."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -162,8 +164,70 @@ def test_statistics_of_batch_norm_follow_the_weights():
     assert np.ptp(fresh) < 1e-2 * fresh[1] and np.ptp(stale) > 10 * np.ptp(fresh)
 
 
+def test_statistics_of_batch_norm_are_means_over_batches_without_dropout():
+    """As `update_bn` makes them, and of batches that it does not know."""
+    torch.manual_seed(0)
+    model = layers.Sequential(layers.Dropout(0.5), layers.Linear(3, 3), layers.BatchNorm1d(3), layers.Linear(3, 2))
+    batches = [(torch.randn(n, 3), torch.randint(2, (n,))) for n in (9, 16)]
+    plain = copy.deepcopy(model)
+    plain[0] = layers.Identity()
+    torch.optim.swa_utils.update_bn([x for x, _ in batches], plain)
+    plain.eval()
+    expected = sum(CRITERION(plain(x), y).item() * len(y) for x, y in batches) / 25
+    state, before = torch.get_rng_state(), copy.deepcopy(model.state_dict())
+
+    def loss(model, batch):
+        return CRITERION(model(batch["x"]), batch["y"])
+
+    found = nn.landscape(model, loss, [{"x": x, "y": y} for x, y in batches], nn.random_direction(model, rng=0),
+                         points=1, span=0.0, refresh=[{"x": x, "y": y} for x, y in batches])
+    assert found.losses[0] == pytest.approx(expected, rel=1e-6)
+    assert torch.equal(state, torch.get_rng_state()) and model.training and all(
+        torch.equal(before[name], value) for name, value in model.state_dict().items())
+    with pytest.raises(TypeError, match="read only once"):
+        nn.landscape(model, CRITERION, batches, nn.random_direction(model, rng=0), points=3, refresh=iter(batches))
+
+
+def test_only_a_loss_without_end_is_infinite(problem):
+    model, batches = problem
+    direction = nn.random_direction(model, rng=0)
+    far = nn.landscape(model, CRITERION, batches, {name: 1e200 * one for name, one in direction.items()}, span=1e200,
+                       points=3).losses
+    assert np.isinf(far[[0, 2]]).all() and np.isfinite(far[1])
+    with pytest.raises(ValueError, match="hold no batch"):
+        nn.landscape(model, CRITERION, [], direction, points=3)
+    with pytest.raises(ValueError, match="cannot be weighted"):
+        nn.landscape(model, lambda m, b: CRITERION(m(b[0]), b[1]), [(x, 0 * y - 100) for x, y in batches], direction,
+                     points=3)
+
+
+def test_parameters_may_be_given_once(problem):
+    """As a generator, which most modules give."""
+    model, batches = problem
+    last = list(model.children())[-1]
+    size = sum(w.numel() for w in last.parameters())
+    assert nn.gradient_variance(model, CRITERION, batches, params=last.parameters()).parameters == size
+    assert nn.curvature_variance(model, CRITERION, batches, params=last.parameters(), rng=0).parameters == size
+    found = nn.statistics(model, CRITERION, batches, params=last.parameters(), steps=4, curvatures=["ggn"], rng=0)
+    weights = torch.nn.utils.parameters_to_vector(last.parameters())
+    assert found["weight_norm"].value == pytest.approx(weights.norm().item())
+    assert nn.landscape(model, CRITERION, batches, torch.zeros(size), params=last.parameters(), points=1).losses.size
+
+
+@pytest.mark.parametrize("variance", [nn.gradient_variance, nn.curvature_variance])
+@pytest.mark.parametrize("size", [0, 2.5])
+def test_a_batch_size_is_a_count(problem, variance, size):
+    model, batches = problem
+    with pytest.raises(ValueError, match="batch_size must be a positive integer"):
+        variance(model, CRITERION, batches, batch_size=size)
+
+
 def test_what_is_no_direction_is_refused(problem):
     model, batches = problem
+    with pytest.raises(ValueError, match="points must be"):
+        nn.landscape(model, CRITERION, batches, nn.random_direction(model, rng=0), points=0)
+    with pytest.raises(ValueError, match="missing"):
+        nn.landscape(model, CRITERION, batches, {"0.weight": model[0].weight})
     with pytest.raises(ValueError, match="one or two directions"):
         nn.landscape(model, CRITERION, batches, [])
     with pytest.raises(ValueError, match="one entry for each"):

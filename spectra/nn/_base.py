@@ -21,7 +21,7 @@ from spectra.nn._check import check_product
 from spectra.nn._data import Batches
 from spectra.nn._losses import Loss, Value
 from spectra.nn._network import Network, require_finite
-from spectra.nn._parameters import Parameters, choose
+from spectra.nn._parameters import Parameters, choose, uncompiled
 from spectra.operators import LinearOperator
 
 _PARTIAL = 16  # batches added up in the precision of the vectors before they go to a sum in float64
@@ -39,7 +39,7 @@ class CurvatureOperator(LinearOperator):
             raise ValueError(f"check must be 'once' or None, found {check!r}")
         self._arguments = {"loss_fn": loss_fn, "data": data, "weight": weight, "bn": bn, "dropout": dropout,
                            "cache": cache, "dtype": dtype, "progress": progress}
-        model = getattr(model, "_orig_mod", model)  # a compiled model: its code is traced for first derivatives only
+        model = uncompiled(model)
         loss, parameters = Loss(loss_fn, weight), choose(model, params)
         self._network = Network(model, loss, parameters, bn=bn, dropout=dropout, dtype=dtype)
         self._batches = Batches(data)

@@ -28,6 +28,13 @@ class GraphCache:
         self.full = not self.budget
         self._sizes: dict[tuple, int] = {}  # by the shapes of a batch, so that each is measured once
 
+    def __getstate__(self):
+        return {"budget": self.budget}  # graphs belong to the weights of one operator: its copies begin without
+
+    def __setstate__(self, state):
+        self.budget = state["budget"]
+        self.clear()
+
     def __len__(self) -> int:
         return len(self.graphs)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import torch
 
 _SEED = 0  # of the order of a shuffling loader without a generator of its own: the same in every process, so that a
@@ -23,9 +24,7 @@ class Batches:
 
     def __init__(self, data):
         self.data = [data] if _is_one_batch(data) else data
-        if not hasattr(self.data, "__iter__") or hasattr(self.data, "__next__"):
-            raise TypeError(f"data must be a loader, a list of batches, or a pair (inputs, targets), found a "
-                            f"{type(data).__name__}, which can be read only once or not at all; pass list(data)")
+        _require_batches(self.data)
         self._generators = [(one, one.get_state()) for one in _generators(data)]
         self._seen: list[tuple] = []
         self.complete = False
@@ -38,6 +37,9 @@ class Batches:
 
     def __iter__(self) -> Iterator:
         """The batches; the caller's random state is held back while the loader works."""
+        if getattr(self.data, "persistent_workers", False) and not self._seen:
+            with _Replay(self._generators):
+                iter(self.data)  # the first iterator of such a loader draws one number more than the others
         replayed = _Replay(self._generators)
         with replayed:
             iterator = iter(self.data)
@@ -99,6 +101,18 @@ def _generators(data) -> list[torch.Generator]:
     return list(found.values())
 
 
+def _require_batches(data) -> None:
+    expected, found = "data must be a loader, a list of batches, or a pair (inputs, targets)", type(data).__name__
+    if isinstance(data, torch.utils.data.Dataset):
+        raise TypeError(f"{expected}, found a {found}; wrap it in a torch.utils.data.DataLoader")
+    if not hasattr(data, "__iter__") or hasattr(data, "__next__"):
+        raise TypeError(f"{expected}, found a {found}, which can be read only once or not at all; pass list(data)")
+    if isinstance(data, (list, tuple)) and not data:
+        raise ValueError(f"the data hold no batch: {expected}")
+    if isinstance(data, (list, tuple)) and any(isinstance(one, np.ndarray) for one in data):
+        raise TypeError(f"{expected} of torch tensors, found NumPy arrays; torch.from_numpy makes tensors of them")
+
+
 def _is_one_batch(data) -> bool:
     if isinstance(data, (torch.Tensor, Mapping)):
         return True
@@ -152,6 +166,15 @@ def batch_size(batch) -> int:
         if one.dim():
             return one.shape[0]
     raise ValueError("a batch holds no tensor with a batch dimension; let loss_fn return (sum, count)")
+
+
+def stated_size(batch_size: int | None, first: int) -> int:
+    """The size of mini-batches that a variance is stated at: as asked for, or that of the first batch."""
+    if batch_size is None:
+        return first
+    if int(batch_size) != batch_size or batch_size < 1:
+        raise ValueError(f"batch_size must be a positive integer, found {batch_size!r}")
+    return int(batch_size)
 
 
 def head(batch, k: int):

@@ -31,6 +31,15 @@ def _weight_norm(v, g, dim=0):
     return v * (g / torch.norm_except_dim(v, 2, dim))
 
 
+def _in_one_precision(args, kwargs):
+    """Class weights that a criterion holds are of the model's precision; outputs may be evaluated in another."""
+    def cast(one):
+        return one.to(like) if isinstance(one, torch.Tensor) and one.is_floating_point() else one
+
+    like = args[0] if args else kwargs["input"]
+    return [cast(one) for one in args], {name: cast(one) for name, one in kwargs.items()}
+
+
 def _squared_error(z, y, *, reduction="mean"):
     square = (z - y) ** 2
     return square.mean() if reduction == "mean" else square.sum()
@@ -68,8 +77,13 @@ class _Constant(Function):
         return torch.zeros_like(tangent)
 
 
+_WEIGHTED = (F.cross_entropy, F.nll_loss, F.binary_cross_entropy, F.binary_cross_entropy_with_logits,
+             F.multi_margin_loss, F.multilabel_soft_margin_loss)
+
+
 class plain_formulas(TorchFunctionMode):
-    """Within it, fused functions with derivatives that are wrong or missing are written out.
+    """Within it, fused functions with derivatives that are wrong or missing are written out, and losses take weights in
+    the precision of the outputs.
 
     Forward mode over reverse mode fails in the mean squared error of torch 2.13, which has no such need otherwise.
     """
@@ -80,6 +94,8 @@ class plain_formulas(TorchFunctionMode):
             return _weight_norm(*args, **kwargs)
         if function is F.embedding:
             return _embedding(*args, **kwargs)
+        if function in _WEIGHTED:
+            args, kwargs = _in_one_precision(args, kwargs)
         if function is F.mse_loss and len(args) == 2 and args[0].shape == args[1].shape:
             told = {name: one for name, one in kwargs.items() if one is not None}
             if set(told) <= {"reduction"} and told.get("reduction") != "none":

@@ -133,6 +133,8 @@ class GGNOperator(OutputCurvatureOperator):
 def _twice_differentiated(outputs: Outputs):
     gradients = outputs.gradients(create_graph=True)
     curved = [i for i, g in enumerate(gradients) if g is not None and g.requires_grad]
+    if not outputs.value.units:  # every target is ignored
+        return lambda tangents: [torch.zeros_like(u) for u in tangents]
     if not curved:
         raise ValueError("the loss is linear in the outputs of the model, so its Gauss-Newton matrix is zero; split "
                          "elsewhere (return logits, not log-probabilities or the loss)")

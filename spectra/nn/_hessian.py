@@ -33,7 +33,7 @@ class HessianOperator(CurvatureOperator):
     data : DataLoader, list of batches, or a pair (inputs, targets)
         Read in the same order in every pass: a shuffling loader is frozen in one order. Random augmentations that do
         not repeat are refused. A batch is (inputs, targets), a dict, or whatever loss_fn(model, batch) takes.
-    params : None, names, parameters, or predicate (name, parameter)
+    params : None, names, parameters, a module, or predicate (name, parameter)
         What to differentiate by; None is every parameter with `requires_grad`. A name may be that of a module.
     weight : {"count", "sum"}
         Average over counted targets, or add the losses of the batches as they are.

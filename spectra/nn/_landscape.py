@@ -14,12 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.optim.swa_utils import update_bn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from spectra import _arrays
 from spectra._progress import track
+from spectra.nn._data import Batches, mapped
 from spectra.nn._hessian import HessianOperator
-from spectra.nn._parameters import choose
+from spectra.nn._network import NotFinite
+from spectra.nn._parameters import choose, uncompiled
 
 
 class Landscape(NamedTuple):
@@ -77,22 +79,24 @@ def landscape(model, loss_fn, data, directions, *, span: float = 1.0, points: in
     >>> found.losses.tolist()                                         # (1 + a)^2
     [0.0, 1.0, 4.0]
     """
-    model = copy.deepcopy(getattr(model, "_orig_mod", model))
-    operator = HessianOperator(model, loss_fn, data, params=_names(params), bn=bn, dropout=dropout, check=None,
-                               cache=None)
+    if int(points) != points or points < 1:
+        raise ValueError(f"points must be a positive integer, found {points!r}")
+    names, model = choose(model, params).names, copy.deepcopy(uncompiled(model))
+    operator = HessianOperator(model, loss_fn, data, params=names, bn=bn, dropout=dropout, check=None, cache=None)
+    refresh = None if refresh is None else Batches(refresh)
     directions = [directions] if isinstance(directions, (dict, torch.Tensor, np.ndarray)) else list(directions)
     if len(directions) not in (1, 2):
         raise ValueError(f"a landscape has one or two directions, found {len(directions)}")
     moves = [_by_parameter(operator, direction) for direction in directions]
     axis = np.linspace(-span, span, points)
-    chosen = {name: w for name, w in model.named_parameters() if name in operator.names}
+    chosen = {name: w for name, w in model.named_parameters() if name in names}
     start = {name: w.detach().clone() for name, w in chosen.items()}
     losses = np.empty([points] * len(moves))
     with track(progress, losses.size, "landscape") as advance:
         for place in np.ndindex(losses.shape):
             _put(chosen, start, moves, axis[list(place)])
             if refresh is not None:
-                update_bn(refresh, model)
+                _refresh_statistics(operator, refresh)
             losses[place] = _loss(operator)
             advance()
     return Landscape((axis,) * len(moves), losses)
@@ -125,11 +129,9 @@ def random_direction(model, *, params=None, rng=None) -> dict[str, torch.Tensor]
     (True, [0.0, 0.0])
     """
     generator, _ = _arrays.generator(rng)
-    names, found = choose(model, params).names, {}
-    for name, w in model.named_parameters():
-        if name not in names:
-            continue
-        w = w.detach()
+    held, found = dict(uncompiled(model).named_parameters()), {}
+    for name in choose(model, params).names:
+        w = held[name].detach()
         if w.dim() < 2:
             found[name] = torch.zeros_like(w)
             continue
@@ -139,19 +141,9 @@ def random_direction(model, *, params=None, rng=None) -> dict[str, torch.Tensor]
     return found
 
 
-def _names(params):
-    """Parameters of the original model by name, since the landscape works on a copy."""
-    if params is None or callable(params):
-        return params
-    params = [params] if isinstance(params, str) else list(params)
-    if any(isinstance(one, torch.Tensor) for one in params):
-        raise TypeError("landscape works on a copy of the model, so name its parameters; found tensors")
-    return params
-
-
 def _by_parameter(operator, direction) -> dict[str, torch.Tensor]:
     if isinstance(direction, dict):
-        return {name: torch.as_tensor(tensor) for name, tensor in direction.items()}
+        return operator.to_dict(operator.from_dict(direction))
     vector = torch.as_tensor(direction).to(operator.like)
     if vector.dim() == 2 and vector.shape[1] == 1:
         vector = vector[:, 0]
@@ -167,9 +159,27 @@ def _put(chosen, start, moves, place):
         w.copy_(start[name] + sum(float(a) * move[name].to(w) for a, move in zip(place, moves, strict=True)))
 
 
+@torch.no_grad()
+def _refresh_statistics(operator, batches) -> None:
+    """Running statistics as means over all batches, as `torch.optim.swa_utils.update_bn` has them, but without dropout
+    and for batches of every form."""
+    network = operator._network
+    layers = [m for m in network.model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None
+    with network.still():
+        for layer in layers:
+            layer.training = True
+        for batch in batches:
+            network.loss(network.model, mapped(lambda one: one.to(network.device), batch))
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+
+
 def _loss(operator) -> float:
     try:
-        value = operator.loss()
-    except ValueError:  # not finite, far away from the weights
+        return operator.loss()
+    except NotFinite:  # far away from the weights
         return float("inf")
-    return value if np.isfinite(value) else float("inf")

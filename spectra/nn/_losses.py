@@ -106,7 +106,7 @@ class Loss:
         loss = _scalar(self.function(z, y))
         count, units = self._counts(z, y)
         if count == 0:
-            return Value(z.sum() * 0.0, 0.0, 0.0)  # every target is ignored; torch's mean would be 0 / 0
+            return Value(z.sum() * 0.0, 0.0, 0.0, z, y)  # every target is ignored; torch's mean would be 0 / 0
         return Value(loss if self.adds else loss * count, 1.0 if self.adds else count, units, z, y)
 
     def _of_model(self, model, batch) -> Value:

@@ -25,6 +25,10 @@ BN = ("eval", "train")
 DROPOUT = ("off", "seeded", "error")
 
 
+class NotFinite(ValueError):
+    """The loss of a batch is no number."""
+
+
 class _Call(nn.Module):
     """``f(model, batch)`` as a module, so that one functional call covers whatever f does with the model."""
 
@@ -74,7 +78,7 @@ class Network:
         sums = torch.stack([t.detach().sum(dtype=torch.float64).to(self.device) for t in held.values()]).tolist()
         for (name, tensor), total in zip(held.items(), sums, strict=True):
             if total - total != 0 and not torch.isfinite(tensor).all() and isinstance(tensor, nn.Parameter):
-                raise ValueError(f"parameter {name} holds NaN or Inf; expected finite weights")
+                raise NotFinite(f"parameter {name} holds NaN or Inf; expected finite weights")
         sums = [str(total) for total in sums]  # as text: a mask of -inf is equal to itself, NaN would not be
         found = list(zip(held, [t.data_ptr() for t in held.values()], versions, sums, strict=True))
         if found == self._fingerprint:
@@ -103,7 +107,7 @@ class Network:
         before = self._random_states()
         if self.dropout == "seeded":
             torch.manual_seed(index)
-        with plain_formulas():
+        with plain_formulas(), _new_tensors(self.dtype):
             value = functional_call(self._call, {f"model.{name}": t for name, t in tensors.items()}, (f, batch))
         if self.dropout != "seeded" and not all(map(torch.equal, before, self._random_states())):
             raise ValueError(f"the forward pass draws random numbers with dropout={self.dropout!r}, so every product "
@@ -176,7 +180,7 @@ class Network:
 
 def require_finite(value: Value, index: int) -> Value:
     if not torch.isfinite(value.total.detach()):
-        raise ValueError(f"the loss of batch {index} is {value.total.item()}; expected a finite number: look at this "
+        raise NotFinite(f"the loss of batch {index} is {value.total.item()}; expected a finite number: look at this "
                          "batch and at the weights")
     return value
 
@@ -211,6 +215,17 @@ def _no_fused_transformers():
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextlib.contextmanager
+def _new_tensors(dtype):
+    """What a forward pass makes anew, such as the first state of a recurrence, has the precision of the weights."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextlib.contextmanager

@@ -67,8 +67,16 @@ class Parameters:
         return groups
 
 
+def uncompiled(model):
+    """The model that `torch.compile` holds: compiled code has first derivatives only."""
+    return getattr(model, "_orig_mod", model)
+
+
 def choose(model: torch.nn.Module, params) -> Parameters:
-    """The parameters that `params` means: None, names or names of modules, parameters, or a predicate."""
+    """The parameters that `params` means: None, names, parameters, a module or its name, or a predicate."""
+    model = uncompiled(model)
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, found a {type(model).__name__}")
     everything = dict(model.named_parameters())
     if not everything:
         raise ValueError(f"{type(model).__name__} has no parameters")
@@ -98,6 +106,8 @@ def _require_values(everything: dict) -> None:
 def _names(everything: dict, params) -> set[str]:
     if params is None:
         return {name for name, p in everything.items() if p.requires_grad}
+    if isinstance(params, torch.nn.Module):
+        params = params.parameters()
     if callable(params):
         return {name for name, p in everything.items() if p.requires_grad and params(name, p)}
     if isinstance(params, str):

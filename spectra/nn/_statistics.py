@@ -14,10 +14,10 @@ import torch
 from spectra import _arrays
 from spectra.estimators import spectral_density
 from spectra.krylov import eigenpairs
-from spectra.nn._data import Batches
+from spectra.nn._data import Batches, stated_size
 from spectra.nn._data import batch_size as size_of
 from spectra.nn._hessian import HessianOperator
-from spectra.nn._parameters import choose
+from spectra.nn._parameters import choose, uncompiled
 from spectra.nn._spectrum import negative_mass, rank_degeneracy
 from spectra.nn._variance import CURVATURES, curvature_variance
 from spectra.results import Estimate, SpectralDensity, standard_error
@@ -65,6 +65,7 @@ def statistics(model, loss_fn, data, *, curvatures=("hessian", "ggn"), steps: in
     True
     """
     generator, _ = _arrays.generator(rng)
+    params = choose(model, params).names  # a generator could be read but once
     options = {"params": params, "bn": bn, "dropout": dropout}
     found = _of_weights(model, params) | _of_gradient(model, loss_fn, data, options)
     for name in curvatures:
@@ -79,9 +80,9 @@ def statistics(model, loss_fn, data, *, curvatures=("hessian", "ggn"), steps: in
     return found
 
 
-def _of_weights(model, params):
-    names = choose(model, params).names
-    flat = torch.cat([w.detach().double().ravel() for name, w in model.named_parameters() if name in names])
+def _of_weights(model, names):
+    held = dict(uncompiled(model).named_parameters())
+    flat = torch.cat([held[name].detach().double().ravel() for name in names])
     return {"weight_norm": Estimate(float(flat.norm()), method="exact"),
             "largest_weight": Estimate(float(flat.abs().max()), method="exact")}
 
@@ -155,6 +156,7 @@ def gradient_variance(model, loss_fn, data, *, batch_size: int | None = None, pa
     >>> spectra.nn.gradient_variance(model, torch.nn.MSELoss(), batches).value
     8.0
     """
+    params = choose(model, params).names
     batches, options = Batches(data), {"params": params, "bn": bn, "dropout": dropout, "check": None, "cache": None}
 
     def gradients():
@@ -170,7 +172,7 @@ def gradient_variance(model, loss_fn, data, *, batch_size: int | None = None, pa
     if len(samples) < 2:
         raise ValueError("the variance of a gradient needs at least two batches, found one; cut the data into more")
     each = np.array([square for _, square in samples]) * len(samples) / (len(samples) - 1) / len(mean)
-    size = batch_size or samples[0][0]
-    details = {"at_batch_size": int(size), "per_sample": float(each.mean()), "parameters": len(mean)}
+    size = stated_size(batch_size, samples[0][0])
+    details = {"at_batch_size": size, "per_sample": float(each.mean()), "parameters": len(mean)}
     return Estimate(float(each.mean()) / size, standard_error(each) / size, None, 0, len(samples), None, "sample",
                     details)

@@ -23,10 +23,11 @@ import numpy as np
 import torch
 
 from spectra import _arrays
-from spectra.nn._data import Batches, mapped
+from spectra.nn._data import Batches, mapped, stated_size
 from spectra.nn._data import batch_size as size_of
 from spectra.nn._ggn import GGNOperator
 from spectra.nn._hessian import HessianOperator
+from spectra.nn._parameters import choose
 from spectra.results import Estimate, standard_error
 
 CURVATURES = {"hessian": HessianOperator, "ggn": GGNOperator}
@@ -86,14 +87,14 @@ def curvature_variance(model, loss_fn, data, *, curvature: str = "hessian", batc
         raise ValueError(f"probes must be a positive integer, found {probes!r}")
     generator, seed = _arrays.generator(rng)
     differ = _Differences(model, loss_fn, generator, int(probes), CURVATURES[curvature],
-                          {"params": params, "bn": bn, "dropout": dropout})
+                          {"params": choose(model, params).names, "bn": bn, "dropout": dropout})
     batches = Batches(data)
-    size = batch_size or size_of(batches.first())
+    size = stated_size(batch_size, size_of(batches.first()))
     samples = np.array(list(METHODS[method](differ, batches)))  # shape (differences,), or (batches, probes)
     if not len(samples):
         raise ValueError("batches of one sample cannot be split; use batches of two and more, or method='pair'")
     value = float(samples.mean())
-    details = {"at_batch_size": int(size), "per_sample": value, "sigma2": value / differ.parameters,
+    details = {"at_batch_size": size, "per_sample": value, "sigma2": value / differ.parameters,
                "parameters": differ.parameters, "curvature": curvature}
     others = [tuple(i for i in range(samples.ndim) if i != axis) for axis in range(samples.ndim)]
     stderr = float(np.linalg.norm([standard_error(samples.mean(axes)) for axes in others])) / size
