@@ -238,6 +238,16 @@ def test_a_loss_of_outputs_and_targets_without_a_name_says_how_to_write_it():
         damping.step(lambda outputs, targets: CRITERION(outputs, targets), batch)
 
 
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_a_loss_that_is_no_mean_is_refused(reduction):
+    model, batch = problem()
+    damping = optim.AutoDamping(sgd(model), "eps", model=model, every=1)
+    with pytest.raises(ValueError, match="must be a mean over samples"):
+        damping.step(layers.CrossEntropyLoss(reduction=reduction), batch)
+    with pytest.raises(ValueError, match=r"a tensor of one element, a mean over samples, found shape \(12,\)"):
+        damping.step(lambda batch: layers.functional.cross_entropy(model(batch[0]), batch[1], reduction="none"), batch)
+
+
 def test_pairs_may_be_parted_by_a_checkpoint():
     histories = []
     for parted in (False, True):

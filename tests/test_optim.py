@@ -260,6 +260,11 @@ def test_patience_starts_and_stops_the_average():
     assert counts == [0, 0, 0, 0, 1, 2, 3, 4, 4] and average.finished
     with pytest.raises(ValueError, match="patience"):
         optim.IterateAverage(model).observe(1.0)
+    spoiled = optim.IterateAverage(model, patience=2)
+    for score in (float("nan"), 0.5, 0.6, float("nan")):
+        spoiled.observe(score)
+    spoiled.update()
+    assert spoiled.count == 0  # it has waited once since 0.6
 
 
 def test_gadam_starts_on_a_plateau():

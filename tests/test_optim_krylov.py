@@ -124,6 +124,18 @@ def test_closures_that_spend_the_graph_are_refused():
         optim.LanczosOPT([w], curvature="ggn").step(loss)
 
 
+def test_what_is_no_loss_is_refused():
+    w = torch.nn.Parameter(torch.ones(3))
+    optimizer = optim.LanczosOPT([w])
+    for closure, message in ((None, "needs a closure"), (lambda: w**2, r"found shape \(3,\)"),
+                             (lambda: 3.0, "found float")):
+        with pytest.raises(ValueError, match=message):
+            optimizer.step(closure)
+    w.requires_grad_(False)
+    with pytest.raises(ValueError, match="no parameter that is trained"):
+        optimizer.step(lambda: (w**2).sum())
+
+
 @pytest.mark.parametrize(("options", "message"), [
     ({"damping": 0.0}, "damping must be positive"), ({"k": 0}, "k must be"), ({"mode": "x"}, "mode must be"),
     ({"curvature": "x"}, "curvature must be"), ({"start": "x"}, "start must be"), ({"sharp_scale": 0.0}, "sharp_scale"),

@@ -8,6 +8,7 @@ References: Izmailov et al., UAI 2018, arXiv 1803.05407; thesis, chapter 7.
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -112,7 +113,7 @@ class IterateAverage:
         """Report a validation score, the higher the better, once an epoch; what `patience` looks at."""
         if self.patience is None:
             raise ValueError("observe is what patience= looks at, and this average has none; give patience=10, say")
-        if self._best is None or value > self._best:
+        if value > (-math.inf if self._best is None else self._best):  # NaN never is
             self._best, self._waited = value, 0
             return
         self._waited += 1

@@ -236,6 +236,9 @@ class AutoDamping:
 
     def _estimate(self, loss_fn, batch) -> tuple:
         """s, and the mean and mean square of the eigenvalues where the rule needs them; lists, where by group."""
+        reduction = getattr(loss_fn, "reduction", "mean")
+        if reduction != "mean":
+            raise ValueError(f"loss_fn must be a mean over samples, found one with reduction={reduction!r}")
         groups = [[w for w in group["params"] if w.requires_grad] for group in self.optimizer.param_groups]
         params = [w for group in groups for w in group]
         loss = BatchLoss(loss_fn, self.model, params)

@@ -125,12 +125,14 @@ class LanczosOPT(Optimizer):
             raise
         self._vectors = None
 
-    def step(self, closure: Callable):
+    def step(self, closure: Callable | None = None):
         """One step. `closure` computes the loss and returns it with its graph, without calling backward(); for
         ``curvature="ggn"`` it returns the loss and the outputs that it is a function of."""
         if closure is None:
             raise ValueError("LanczosOPT needs a closure that returns the loss with its graph")
         params = trainable(self)
+        if not params:
+            raise ValueError("LanczosOPT has no parameter that is trained: none of them requires a gradient")
         with twice_differentiable(params):
             loss, outputs = self._evaluated(closure())
         slopes = gradients(loss, params)

@@ -93,6 +93,9 @@ def twice_differentiable(params, recurrent: bool = False):
 
 def gradients(loss, params, *, create_graph=False) -> list[torch.Tensor]:
     """Gradient by every parameter; zero for those that take no part."""
+    if not (isinstance(loss, torch.Tensor) and loss.numel() == 1):
+        found = f"shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise ValueError(f"the loss must be a tensor of one element, a mean over samples, found {found}")
     try:
         found = torch.autograd.grad(loss, params, create_graph=create_graph, retain_graph=True, allow_unused=True)
     except RuntimeError as error:
