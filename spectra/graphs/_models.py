@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
-from scipy.optimize import minimize_scalar
 from scipy.special import stdtr
 
 from spectra import _arrays
@@ -334,6 +333,8 @@ def _open_end(values, family: Family) -> float | None:
 
 
 def _between(f, low, high) -> float:
+    from scipy.optimize import minimize_scalar  # imported here: it is a quarter of the library's own import
+
     found = minimize_scalar(f, bounds=(low, high), method="bounded", options={"xatol": (high - low) / 500})
     return min((low, high, float(found.x)), key=f)  # an end, where D is flat
 
