@@ -201,6 +201,24 @@ def test_activations_may_overwrite_what_a_layer_returned(fisher):
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize("fisher", ["mc", "empirical"])
+def test_factors_are_not_shortened_by_autocast(fisher):
+    model, (x, y) = make("linear")
+    optimizer = optim.KFAC(model, lr=0.01, fisher=fisher, rng=0)
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    state = optimizer.state[model[0].weight]
+    assert losses[-1] < losses[0] and state["A"].dtype == state["G"].dtype == torch.float32
+    inputs = torch.cat([x, torch.ones(12, 1)], 1)
+    torch.testing.assert_close(state["A"], inputs.T @ inputs / 12)
+
+
 class Keyword(nn.Module):
     def __init__(self):
         super().__init__()

@@ -77,7 +77,9 @@ class Watch:
         kind = g.dtype if g.dtype in (torch.float32, torch.float64) else torch.float32
         a, n = a.to(kind) if a.is_floating_point() else a, one.samples
         sums = self.sums.setdefault(layer, {})
-        for name, x in self.blocks[layer].statistics(a, g.to(kind) * scale).items():
+        with torch.autocast(g.device.type, enabled=False):  # which would shorten what is decomposed
+            found = self.blocks[layer].statistics(a, g.to(kind) * scale)
+        for name, x in found.items():
             sums[name] = sums[name].add_(x, alpha=n) if name in sums else x * n
         by_call, by_pass = self.weights.get(layer, (0, 0))
         self.weights[layer] = by_call + n, by_pass + (0 if layer in one.layers else n)
