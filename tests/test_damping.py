@@ -304,6 +304,21 @@ def test_learning_rates_are_compensated_within_steps_only():
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.025) and damping.damping == 0.5
 
 
+def test_a_controller_made_anew_takes_the_place_of_the_one_before():
+    """As where a cell of a notebook is run twice."""
+    w = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    optimizer.param_groups[0]["damping"] = 1.0
+    w.grad = torch.ones(1)
+    for _ in range(2):
+        optim.AutoDamping(optimizer, compensate_lr=True)
+        optim.Lookahead(optimizer, every=1, share=0.5)
+    optimizer.step()
+    assert w.item() == pytest.approx(-0.1 * 2 * 0.5)
+    again, other = copy.deepcopy((optimizer, optim.Lookahead(optimizer, every=1, share=0.5)))
+    assert set(again.state_dict()) == {"state", "param_groups", "Lookahead"} and other.optimizer is again
+
+
 @pytest.mark.parametrize("make", [lambda o, m: optim.AutoDamping(o, "eps", every=1, model=m, rng=3),
                                   lambda o, m: optim.LevenbergMarquardt(o, "eps", every=1, model=m)])
 def test_a_restored_controller_continues_to_the_same_numbers(make):

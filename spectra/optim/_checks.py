@@ -108,9 +108,15 @@ def trainable(optimizer) -> list[torch.Tensor]:
     return [w for group in optimizer.param_groups for w in group["params"] if w.requires_grad]
 
 
-def saved_with(optimizer, controller) -> None:
-    """Make the controller's state a part of the optimiser's: one checkpoint holds both."""
+def sit_on(optimizer, controller, *handles) -> None:
+    """Make the controller's state a part of the optimiser's: one checkpoint holds both.
+
+    A controller that is made anew takes the place of the one before of its kind, whose hooks, `handles`, are removed.
+    """
     name = type(controller).__name__
+    held = optimizer.__dict__.setdefault("_handles_of_controllers", {})  # neither copied nor pickled, as hooks are not
+    for handle in held.pop(name, ()):
+        handle.remove()
 
     def save(optimizer, state):
         return state | {name: controller.state_dict()}
@@ -119,5 +125,5 @@ def saved_with(optimizer, controller) -> None:
         if name in state:
             controller.load_state_dict(state[name])
 
-    optimizer.register_state_dict_post_hook(save)
-    optimizer.register_load_state_dict_pre_hook(restore)
+    held[name] = (*handles, optimizer.register_state_dict_post_hook(save),
+                  optimizer.register_load_state_dict_pre_hook(restore))

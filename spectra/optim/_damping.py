@@ -31,7 +31,7 @@ from spectra.optim._checks import (
     numpy_generator,
     one_of,
     require_key,
-    saved_with,
+    sit_on,
 )
 from spectra.optim._noise import noise, pair, split
 from spectra.results import ConvergenceWarning
@@ -154,9 +154,7 @@ class AutoDamping:
         self._attach()
 
     def _attach(self):
-        saved_with(self.optimizer, self)
-        if self.compensate_lr:
-            _Compensation(self.key).watch(self.optimizer)
+        sit_on(self.optimizer, self, *(_Compensation(self.key).watch(self.optimizer) if self.compensate_lr else ()))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy: its optimiser is a copy, too, which has lost its hooks."""
@@ -281,8 +279,7 @@ class _Compensation:
         self.rates: list | None = None  # what they were, within a step
 
     def watch(self, optimizer):
-        optimizer.register_step_pre_hook(self.before)
-        optimizer.register_step_post_hook(self.after)
+        return optimizer.register_step_pre_hook(self.before), optimizer.register_step_post_hook(self.after)
 
     def before(self, optimizer, args, kwargs):
         if self.rates is not None:  # the last step did not come to its end

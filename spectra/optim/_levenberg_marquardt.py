@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from spectra.optim._batch_loss import BatchLoss
-from spectra.optim._checks import assign, count, in_range, limits, positive, require_key, saved_with, trainable
+from spectra.optim._checks import assign, count, in_range, limits, positive, require_key, sit_on, trainable
 from spectra.optim._products import GradientGraph, flat, gradients
 
 
@@ -77,8 +77,7 @@ class LevenbergMarquardt:
         self._attach()
 
     def _attach(self):
-        saved_with(self.optimizer, self)
-        self.optimizer.register_step_pre_hook(self._remember)
+        sit_on(self.optimizer, self, self.optimizer.register_step_pre_hook(self._remember))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy: its optimiser is a copy, too, which has lost its hooks."""

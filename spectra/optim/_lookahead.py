@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from spectra.optim._checks import count, in_range, saved_with
+from spectra.optim._checks import count, in_range, sit_on
 
 
 class Lookahead:
@@ -73,8 +73,7 @@ class Lookahead:
         self._attach()
 
     def _attach(self):
-        saved_with(self.optimizer, self)
-        self.optimizer.register_step_post_hook(self._follow)
+        sit_on(self.optimizer, self, self.optimizer.register_step_post_hook(self._follow))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy: its optimiser is a copy, too, which has lost its hooks."""

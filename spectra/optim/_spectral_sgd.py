@@ -20,7 +20,7 @@ import numpy as np
 from spectra import _arrays
 from spectra.krylov._lanczos import LanczosRun
 from spectra.krylov._quadrature import gauss
-from spectra.optim._checks import assign, count, numpy_generator, one_of, require_key, saved_with, trainable
+from spectra.optim._checks import assign, count, numpy_generator, one_of, require_key, sit_on, trainable
 from spectra.optim._products import GradientGraph, LossCurvature, twice_differentiable
 
 
@@ -76,12 +76,12 @@ class SpectralSGDM:
         self.generator, self.seed = numpy_generator(rng)
         self.history: list[dict[str, float]] = []
         self._calls = 0
-        saved_with(optimizer, self)
+        sit_on(optimizer, self)
 
     def __setstate__(self, state) -> None:
         """A copy: its optimiser is a copy, too, which has lost its hooks."""
         self.__dict__.update(state)
-        saved_with(self.optimizer, self)
+        sit_on(self.optimizer, self)
 
     def step(self, closure: Callable) -> None:
         """Look at the spectrum, every so many calls; `closure` returns the loss with its graph, without backward()."""
