@@ -21,7 +21,7 @@ import spectra
 from spectra import datasets
 from spectra.nn import GGNOperator
 
-DECAYS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+DECAYS = (0.03, 0.1, 0.3, 1.0, 3.0)
 LOSS = nn.CrossEntropyLoss(reduction="sum")
 
 
@@ -38,7 +38,7 @@ def fitted(train, decay, seed=0):
     """The most probable weights under the prior."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 10)).double()
-    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=300, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=200, line_search_fn="strong_wolfe")
 
     def closure():
         optimizer.zero_grad()
@@ -55,6 +55,7 @@ def square(model):
 
 
 def main():
+    torch.set_num_threads(1)  # more threads than one only wait for each other at matrices as small as these
     train, test = digits()
     print("  decay   loss  decay term     log det, estimated    exact    evidence   test loss   test errors")
     rows = []
@@ -67,7 +68,7 @@ def main():
         estimate = spectra.logdet(G.shift(decay), method="slq", probes=15, steps=20, rng=0)
         occam = estimate.value - P * np.log(decay)
         exact = np.linalg.slogdet(np.eye(P) + np.asarray(G.todense()) / decay)[1]
-        low, high = estimate.interval(0.999)  # seven intervals, and all of them are to hold
+        low, high = estimate.interval(0.999)  # five intervals, and all of them are to hold
         assert low <= exact + P * np.log(decay) <= high
 
         with torch.no_grad():
