@@ -32,7 +32,8 @@ class IterateAverage:
     ema : float, optional
         Decay of an exponential average, in (0, 1); default: the plain mean.
     bn_loader : iterable of batches, optional
-        Data with which batch-norm statistics are recomputed for the average, when it is applied.
+        Data with which batch-norm statistics are recomputed for the average, each time that a new one is applied: a
+        list or DataLoader, and no iterator that runs out.
     patience : int, optional
         GadamAuto: start when the values given to `observe` have not improved so many times in a row, and stop when it
         happens again; `start` is then not looked at.

@@ -98,18 +98,19 @@ class AutoDamping:
     Raises
     ------
     ValueError
-        If a parameter group has no such key, or an option is out of range.
+        If a parameter group has no such key, an option is out of range, or a loss is no mean over samples.
 
     Warns
     -----
     ConvergenceWarning
-        If an estimate is not finite; the damping stays as it was.
+        If an estimate is not finite, or a batch that is due has one sample; the damping stays as it was.
 
     Notes
     -----
     An estimate costs 2.5 to 4 gradients of the samples it looks at, about twice that for "pair" and for the rules
     "shrinkage" and "ledoit-wolf". Its relative spread is a third, in the running mean a sixth. The controller is saved
-    and restored with the optimiser, in its `state_dict`.
+    and restored with the optimiser, in its `state_dict`, for "pair" with the batch before. A new controller of the same
+    optimiser takes the place of an old one.
 
     Examples
     --------

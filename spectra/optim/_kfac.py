@@ -70,7 +70,8 @@ class KFAC(Optimizer):
     ----------
     blocks : list
         One for each layer, with `kind`: "kronecker" or "diagonal". Diagonal are norm layers, grouped convolutions,
-        layers of which a part is frozen, and parameters that belong to no layer known here.
+        convolutions that pad with anything but zeros, layers of which a part is frozen, and parameters that belong to
+        no layer known here.
 
     Raises
     ------
