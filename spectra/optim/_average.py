@@ -53,7 +53,8 @@ class IterateAverage:
     Notes
     -----
     Memory: one copy of the model. Iterates are those after `update` is called: the last one before is not among them,
-    as in the published code and unlike thesis (7.30).
+    as in the published code and unlike thesis (7.30). Buffers other than batch norm's, the statistics of instance norm
+    among them, stay the last iterate's.
 
     Examples
     --------

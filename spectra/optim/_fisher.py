@@ -45,9 +45,13 @@ class Watch:
 
     def after_layer(self, layer, inputs, named, output):
         due = self.due()
-        if due is not None and output.requires_grad and due(self.blocks[layer]):
-            a = inputs[0] if inputs else next(iter(named.values()))
-            self.calls.append((layer, a.detach(), get_gradient_edge(output)))
+        if due is None or not output.requires_grad or not due(self.blocks[layer]):
+            return None
+        if output._is_view():  # what is done to a view in place goes round its node
+            output = output.clone()
+        a = inputs[0] if inputs else next(iter(named.values()))
+        self.calls.append((layer, a.detach(), get_gradient_edge(output)))
+        return output
 
     def after_model(self, model, inputs, named, output):
         calls, self.calls = self.calls, []
@@ -95,8 +99,7 @@ class _Hook:
 
     def __call__(self, *arguments):
         watch = self.watch()
-        if watch is not None:
-            getattr(watch, self.name)(*arguments)
+        return None if watch is None else getattr(watch, self.name)(*arguments)
 
     def __reduce__(self):
         return _Hook, ()
