@@ -563,6 +563,55 @@ def test_models_that_make_tensors_of_a_precision_of_their_own():
     close(found, by_differences(lambda: CE(model.out(torch.tanh(model.norm(x))), y), model.parameters()), 1e-5)
 
 
+def test_a_loss_that_insists_on_half_precision_is_told_why_it_fails():
+    model, data = made("linear, tanh")
+    with pytest.raises(RuntimeError, match="same dtype") as caught:
+        HessianOperator(model.bfloat16(), lambda m, b: CE(m(b[0].bfloat16()).float(), b[1]), data) @ torch.ones(43)
+    assert "are evaluated in torch.float32" in caught.value.__notes__[0]
+
+
+class Keeping(nn.Module):
+    """Counts its calls, keeps an activation, and makes a table when it is first called."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.calls, self.table, self.last = nn.Linear(4, 3), 0, None, None
+
+    def forward(self, x):
+        self.calls += 1
+        self.table = torch.linspace(0.5, 1.0, 4) if self.table is None else self.table
+        self.last = self.layer(x * self.table)
+        return self.last
+
+
+@pytest.mark.parametrize("operator", [HessianOperator, GGNOperator])
+def test_what_a_model_keeps_in_attributes_is_as_it_was(operator):
+    model = Keeping()
+    op = operator(model, CE, batches(4))
+    V = vectors(op)
+    product = op @ V
+    assert model.calls == 0 and model.table is None and model.last is None
+    copy.deepcopy(model)(batches(4)[0][0].float())
+    assert torch.equal(copy.deepcopy(op) @ V, product)
+
+
+class Temperature(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inverse = nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, z, y):
+        return F.cross_entropy(self.inverse * z, y)
+
+
+def test_a_criterion_with_parameters_of_its_own():
+    model, [batch] = made("linear, tanh", sizes=(7,))
+    H = HessianOperator(model, Temperature(), batch)
+    V = vectors(H)
+    close(H @ V, HessianOperator(model, lambda z, y: F.cross_entropy(1.5 * z, y), batch) @ V, 1e-12)
+    assert not (H @ V).requires_grad
+
+
 # Data and doors
 
 

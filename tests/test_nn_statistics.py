@@ -96,6 +96,12 @@ def test_heaviest_ritz_values_are_the_multiple_eigenvalues():
     assert sum(weight for _, weight in found) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("k", [0, -1, 1.5])
+def test_the_number_of_ritz_values_is_a_count(k):
+    with pytest.raises(ValueError, match="k must be a positive integer"):
+        nn.heaviest(spectra.SpectralDensity([0.0, 1.0], [0.5, 0.5], 2), k)
+
+
 def test_skewness_of_the_bulk(problem):
     model, batches = problem
     G = nn.GGNOperator(model, CRITERION, batches)

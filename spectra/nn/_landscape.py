@@ -49,7 +49,7 @@ def landscape(model, loss_fn, data, directions, *, span: float = 1.0, points: in
         On each axis; odd, to have the weights themselves among them.
     bn : {"eval", "train"}
         Batch normalisation with its running statistics, or with those of each batch.
-    refresh : iterable of batches, optional
+    refresh : loader or list of batches, optional
         Data from which running statistics are recomputed at every point: those of the unmoved weights are wrong for
         moved ones, and make minima look sharper than they are.
     progress : bool or callable
@@ -62,7 +62,8 @@ def landscape(model, loss_fn, data, directions, *, span: float = 1.0, points: in
     Raises
     ------
     ValueError
-        If there are no directions, or more than two, or one has another length than the parameters.
+        If there are no directions, or more than two, one is not that of the parameters, or `points` is not a positive
+        integer.
 
     Notes
     -----

@@ -144,8 +144,10 @@ class Network:
 
     @contextlib.contextmanager
     def still(self):
-        """Mode, random state and kernels of a product; all put back afterwards."""
+        """Mode, random state and kernels of a product; all put back afterwards, and so is what a forward pass keeps in
+        attributes: counts, states, tables made at the first call in the precision of that call."""
         modes = [(module, module.training) for module in self.model.modules()]
+        attributes = [(vars(module), dict(vars(module))) for module, _ in modes]
         devices = [self.device] if self.device.type == "cuda" else []
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.random.fork_rng(devices))
@@ -168,14 +170,28 @@ class Network:
                     raise
                 raise NotImplementedError(f"a layer of the model has no second derivative: {error}; replace the layer, "
                                           "or leave what lies before it out with params=") from error
+            except RuntimeError as error:
+                if is_of_precision(error):
+                    error.add_note(f"The model and its data are evaluated in {self.dtype}, whatever they come in: "
+                                   "leave out what changes the precision of inputs or outputs, such as .bfloat16().")
+                raise
             finally:
-                for module, training in modes:
+                for held, before in attributes:
+                    for name in held.keys() - before.keys():
+                        del held[name]
+                    held.update(before)
+                for module, training in modes:  # of a scripted module it is no attribute
                     module.training = training
 
     def _training(self, module, training: bool) -> bool:
         if isinstance(module, (_BatchNorm, _InstanceNorm)):
             return self.bn == "train"
         return {"off": False, "seeded": True, "error": training}[self.dropout]
+
+
+def is_of_precision(error: RuntimeError) -> bool:
+    """Whether torch complains of tensors of two precisions."""
+    return any(words in str(error) for words in ("dtype", "scalar type"))
 
 
 def require_finite(value: Value, index: int) -> Value:

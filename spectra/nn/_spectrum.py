@@ -105,6 +105,11 @@ def heaviest(rho: SpectralDensity, k: int = 3) -> list[tuple[float, float]]:
     rho : SpectralDensity
     k : int
 
+    Raises
+    ------
+    ValueError
+        If k is not a positive integer.
+
     Notes
     -----
     True-Hessian paper, Table 3.
@@ -115,6 +120,8 @@ def heaviest(rho: SpectralDensity, k: int = 3) -> list[tuple[float, float]]:
     >>> nn.heaviest(SpectralDensity([0.0, 1.0, 2.0], [0.6, 0.1, 0.3], 10), 2)
     [(0.0, 0.6), (2.0, 0.3)]
     """
+    if int(k) != k or k < 1:
+        raise ValueError(f"k must be a positive integer, found {k!r}")
     nodes, weights = rho.rules[0]
     order = np.argsort(-weights, kind="stable")[:k]
     return [(float(nodes[i]), float(weights[i])) for i in order]

@@ -53,7 +53,8 @@ def statistics(model, loss_fn, data, *, curvatures=("hessian", "ggn"), steps: in
     Notes
     -----
     For each curvature ``probes * steps`` products for the density, about 50 for both ends, and one with every batch for
-    the variance. With one probe the spread over probes is not known and standard errors are infinite.
+    the variance. A single batch has no `gradient_variance`. With one probe the spread over probes is not known and
+    standard errors are infinite.
 
     Examples
     --------
@@ -140,7 +141,7 @@ def gradient_variance(model, loss_fn, data, *, batch_size: int | None = None, pa
     Raises
     ------
     ValueError
-        If there is only one batch, or its loss is a sum.
+        If there is only one batch, its loss is a sum, or `batch_size` is not a positive integer.
 
     Notes
     -----

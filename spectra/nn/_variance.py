@@ -62,13 +62,14 @@ def curvature_variance(model, loss_fn, data, *, curvature: str = "hessian", batc
     Raises
     ------
     ValueError
-        If there are too few samples or batches for the method, or the loss of a batch is a sum.
+        If there are too few samples or batches for the method, a count is not positive, or a loss is a sum.
 
     Notes
     -----
     Cost: one product with each batch a probe (for "sample" with as many columns as probes). The samples are taken as
     independent draws: for batches without replacement from N multiply by ``1 - B/N``. Standard error from the spread
     over differences; for "sample", whose batches share their probes, from those over probes and over batches together.
+    A single difference, or for "sample" a single probe, has no spread: its standard error is infinite.
 
     Examples
     --------
