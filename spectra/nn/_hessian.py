@@ -25,7 +25,7 @@ class HessianOperator(CurvatureOperator):
     Parameters
     ----------
     model : torch.nn.Module
-        Any model; it is left as it was: buffers, `.grad`, mode, random state.
+        Any model; it is left as it was: buffers, attributes, `.grad`, mode, random state.
     loss_fn : callable
         A criterion, ``loss_fn(outputs, targets)``, or a function ``loss_fn(model, batch)`` that returns the mean loss,
         or ``(sum, count)`` where targets are not as many as samples (padding, `ignore_index`). Counts of torch's own
