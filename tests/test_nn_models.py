@@ -612,6 +612,13 @@ def test_a_criterion_with_parameters_of_its_own():
     assert not (H @ V).requires_grad
 
 
+def test_a_loss_without_a_second_derivative():
+    model, data = made("linear, tanh")
+    for operator in (HessianOperator, GGNOperator):
+        with pytest.raises(NotImplementedError, match="or the loss, has no second derivative"):
+            operator(model, nn.MultiMarginLoss(p=2), data) @ torch.ones(43, dtype=torch.float64)
+
+
 # Data and doors
 
 

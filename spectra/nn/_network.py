@@ -144,10 +144,7 @@ class Network:
 
     @contextlib.contextmanager
     def still(self):
-        """Mode, random state and kernels of a product; all put back afterwards, and so is what a forward pass keeps in
-        attributes: counts, states, tables made at the first call in the precision of that call."""
-        modes = [(module, module.training) for module in self.model.modules()]
-        attributes = [(vars(module), dict(vars(module))) for module, _ in modes]
+        """Mode, random state and kernels of a product; all put back afterwards, attributes of the modules, too."""
         devices = [self.device] if self.device.type == "cuda" else []
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.random.fork_rng(devices))
@@ -161,32 +158,50 @@ class Network:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             if self.device.type == "cuda":
                 stack.enter_context(_exact_cudnn(without=self._recurrent))
-            try:
-                for module, training in modes:
-                    module.training = self._training(module, training)
+            stack.enter_context(self._modes())
+            with self._explained():
                 yield
-            except NotImplementedError as error:
-                if "derivative" not in str(error):
-                    raise
-                raise NotImplementedError(f"a layer of the model has no second derivative: {error}; replace the layer, "
-                                          "or leave what lies before it out with params=") from error
-            except RuntimeError as error:
-                if is_of_precision(error):
-                    error.add_note(f"The model and its data are evaluated in {self.dtype}, whatever they come in: "
-                                   "leave out what changes the precision of inputs or outputs, such as .bfloat16().")
-                raise
-            finally:
-                for held, before in attributes:
-                    for name in held.keys() - before.keys():
-                        del held[name]
-                    held.update(before)
-                for module, training in modes:  # of a scripted module it is no attribute
-                    module.training = training
+
+    @contextlib.contextmanager
+    def _modes(self):
+        """The modules in their modes, and afterwards as they were: with the attributes that a forward pass sets, too,
+        such as counts, states, and tables made at the first call in the precision of that call."""
+        modes = [(module, module.training) for module in self.model.modules()]
+        attributes = [(vars(module), dict(vars(module))) for module, _ in modes]
+        try:
+            for module, training in modes:
+                module.training = self._training(module, training)
+            yield
+        finally:
+            for held, before in attributes:
+                for name in held.keys() - before.keys():
+                    del held[name]
+                held.update(before)
+            for module, training in modes:  # of a scripted module it is no attribute
+                module.training = training
+
+    @contextlib.contextmanager
+    def _explained(self):
+        """Errors of torch that a product meets and a forward pass does not, with what to do."""
+        try:
+            yield
+        except RuntimeError as error:
+            if _lacks_a_derivative(error):
+                raise NotImplementedError(f"a layer of the model, or the loss, has no second derivative: {error}; "
+                                          "replace it, or leave what lies before a layer out with params=") from error
+            if is_of_precision(error):
+                error.add_note(f"The model and its data are evaluated in {self.dtype}, whatever they come in: leave "
+                               "out what changes the precision of inputs or outputs, such as .bfloat16().")
+            raise
 
     def _training(self, module, training: bool) -> bool:
         if isinstance(module, (_BatchNorm, _InstanceNorm)):
             return self.bn == "train"
         return {"off": False, "seeded": True, "error": training}[self.dropout]
+
+
+def _lacks_a_derivative(error: RuntimeError) -> bool:
+    return "derivative" in str(error) and (isinstance(error, NotImplementedError) or "not implemented" in str(error))
 
 
 def is_of_precision(error: RuntimeError) -> bool:
