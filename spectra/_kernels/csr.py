@@ -82,7 +82,7 @@ def _remainder(W, V, d, e):
             W[i, j] = (W[i, j] - d[j] * V[i, j]) * e[j]
 
 
-_UNROLLED = 8  # columns up to which their number is compiled in: the sums of a row then stay in registers
+_UNROLLED = 12  # columns up to which their number is compiled in: the sums of a row then stay in registers
 
 
 def _width(k: int) -> int:
