@@ -1,5 +1,6 @@
 """What every reproduction leaves behind: a table to read, and JSON with the versions that made it."""
 
+import argparse
 import json
 import platform
 from datetime import date
@@ -9,6 +10,19 @@ import numpy as np
 import scipy
 
 import spectra
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def arguments(script, description, full, picture=True):
+    """Parser of a reproduction, `--full`, `--json` and `--picture`; its files in `docs` bear the script's name."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help=full)
+    name = Path(script).stem
+    parser.add_argument("--json", type=Path, default=DOCS / "measured" / f"{name}.json")
+    if picture:
+        parser.add_argument("--picture", type=Path, default=DOCS / "img" / f"{name}.png")
+    return parser
 
 
 def versions():

@@ -8,14 +8,12 @@ of 512 training images, where they leave a gap, the share of the spectrum that i
 the noise that one batch adds: outliers of a batch have to lie beyond it.
 """
 
-import argparse
 import statistics
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import torch
-from _report import claim, table
+from _report import arguments, claim, table
 from _study import FULL, SMALL, chosen, conclude, curve, mean, numbers, problem, spread, study, trained
 from torch.nn.functional import cross_entropy
 
@@ -102,11 +100,8 @@ def draw(rows, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="VGG-16, CIFAR-10, 300 epochs, on a GPU")
+    parser = arguments(__file__, __doc__, "VGG-16, CIFAR-10, 300 epochs, on a GPU")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", type=Path, default=Path("docs/measured/damping_figure_2.json"))
-    parser.add_argument("--picture", type=Path, default=Path("docs/img/damping_figure_2.png"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     settings = FULL if options.full else SMALL

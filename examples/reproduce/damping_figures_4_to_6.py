@@ -11,12 +11,10 @@ The basis is kept for 4 epochs, which saves most of the products; kept for 50 it
 diverge for a while, since steps along what it misses are long. `--full` renews it every epoch, for 500, as published.
 """
 
-import argparse
 from itertools import pairwise, product
-from pathlib import Path
 
 import torch
-from _report import claim, table
+from _report import arguments, claim, table
 from _study import chosen, conclude, curve, load, numbers, study
 from torch.nn.functional import cross_entropy
 from training import networks, train
@@ -205,11 +203,8 @@ def curves(ax, rows, key, title):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="renew the Krylov basis every epoch, as published")
+    parser = arguments(__file__, __doc__, "renew the Krylov basis every epoch, as published")
     parser.add_argument("--data", nargs="+", default=["mnist", "fashion-mnist"])
-    parser.add_argument("--json", type=Path, default=Path("docs/measured/damping_figures_4_to_6.json"))
-    parser.add_argument("--picture", type=Path, default=Path("docs/img/damping_figures_4_to_6.png"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = run(options.json, SETTINGS | ({"every": 1, "epochs": 500} if options.full else {}), options.data)

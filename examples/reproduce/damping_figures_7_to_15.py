@@ -14,14 +14,12 @@ learning rate constant for half the epochs and then linear to a hundredth, momen
                 paper: steps along flat directions, rate / damping long, are then half of what the noise's edge allows
 """
 
-import argparse
 import math
 import statistics
 from itertools import product
-from pathlib import Path
 
 import torch
-from _report import claim, table
+from _report import arguments, claim, table
 from _study import (
     FULL,
     SMALL,
@@ -419,11 +417,8 @@ def draw_curves(rows, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="VGG-16, 300 epochs, on a GPU")
+    parser = arguments(__file__, __doc__, "VGG-16, 300 epochs, on a GPU")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", type=Path, default=Path("docs/measured/damping_figures_7_to_15.json"))
-    parser.add_argument("--picture", type=Path, default=Path("docs/img/damping_figures_7_to_15.png"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     settings = FULL if options.full else SMALL

@@ -9,12 +9,10 @@ print that of its runs, so a grid of dampings is measured. A learning rate is in
 KFAC, so the comparison has a damping in it whatever one does; beside it, the largest rate over damping.
 """
 
-import argparse
 from itertools import product
-from pathlib import Path
 
 import torch
-from _report import claim, table
+from _report import arguments, claim, table
 from _study import FULL, NARROW, chosen, conclude, problem, study, trained
 
 from spectra import optim
@@ -86,10 +84,8 @@ def cell(runs):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="VGG-16, CIFAR-10, 300 epochs, on a GPU")
+    parser = arguments(__file__, __doc__, "VGG-16, CIFAR-10, 300 epochs, on a GPU", picture=False)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", type=Path, default=Path("docs/measured/damping_section_8.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     settings = FULL if options.full else NARROW | {"epochs": EPOCHS}

@@ -10,12 +10,10 @@ decayed schedule; all average their iterates at the end. "thesis" is (4.3) as pr
 rate, against Adam and SGD: training error by epoch, and by gradients spent.
 """
 
-import argparse
 from itertools import product
-from pathlib import Path
 
 import torch
-from _report import claim, table
+from _report import arguments, claim, table
 from _study import FULL, NARROW, Diverged, chosen, conclude, curve, mean, numbers, problem, spread, study, trained
 from torch.nn.functional import cross_entropy
 from training import train
@@ -199,11 +197,8 @@ def draw(rows, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="VGG-16, CIFAR-10, on a GPU")
+    parser = arguments(__file__, __doc__, "VGG-16, CIFAR-10, on a GPU")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", type=Path, default=Path("docs/measured/thesis_figure_4_2.json"))
-    parser.add_argument("--picture", type=Path, default=Path("docs/img/thesis_figure_4_2.png"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     settings = FULL | {"epochs": 180} if options.full else NARROW | {"epochs": EPOCHS}

@@ -11,13 +11,11 @@ A Ritz value near 0 is no proof of a null space: it carries the weight of all th
 So for the Gauss-Newton matrix the share below a thousandth of the largest eigenvalue stands beside it.
 """
 
-import argparse
 import json
-from pathlib import Path
 
 import torch
 from _miniature import LOSS, build, density, say, spectrum
-from _report import claim, save, table
+from _report import arguments, claim, save, table
 from training import data, train
 
 from spectra import nn, optim
@@ -147,12 +145,7 @@ def picture(found, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="1000 images and 36 epochs instead of 250 and 2")
-    folder = Path(__file__).resolve().parents[2] / "docs"
-    parser.add_argument("--json", type=Path, default=folder / "measured" / "thesis_figures_5_17_to_5_20.json")
-    parser.add_argument("--picture", type=Path, default=folder / "img" / "thesis_figures_5_17_to_5_20.png")
-    options = parser.parse_args()
+    options = arguments(__file__, __doc__, "1000 images and 36 epochs instead of 250 and 2").parse_args()
     torch.set_num_threads(1)
     found = json.loads(options.json.read_text())["found"] if options.json.exists() else {}
     samples, epochs = (1000, 36) if options.full else (250, 2)

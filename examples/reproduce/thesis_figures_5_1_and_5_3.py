@@ -15,12 +15,10 @@ Beside the figures, a table of what the theory is good for: a hidden eigenvalue 
 and by `spectra.rmt.spikes` with the noise's variance as fitted to the bulk.
 """
 
-import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
-from _report import claim, save, table
+from _report import arguments, claim, save, table
 
 import spectra
 from spectra import rmt
@@ -287,12 +285,7 @@ def panel(ax, values, law, out, title):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="n = 2000 and 6 seeds instead of n = 600 and 3")
-    folder = Path(__file__).resolve().parents[2] / "docs"
-    parser.add_argument("--json", type=Path, default=folder / "measured" / "thesis_figures_5_1_and_5_3.json")
-    parser.add_argument("--picture", type=Path, default=folder / "img" / "thesis_figures_5_1_and_5_3.png")
-    options = parser.parse_args()
+    options = arguments(__file__, __doc__, "n = 2000 and 6 seeds instead of n = 600 and 3").parse_args()
     n, seeds = (2000, range(6)) if options.full else (600, range(3))
     found = {"regimes": regimes(n, seeds)}
     save(options.json, {"found": found, "claims": claims(found)})

@@ -9,14 +9,12 @@ the extreme eigenvalues of single batches and what both theories predict from th
 Gauss-Newton matrix (G) during training with SGD and KFAC, of all data, of ten batches of 128, and predicted.
 """
 
-import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
 from _miniature import LOSS, build, bulk_edge, density, ends, say, spectrum
-from _report import claim, save, table
+from _report import arguments, claim, save, table
 from batch_spectrum import anisotropy, full, measured, predicted
 from training import data, train
 
@@ -267,12 +265,7 @@ def run(samples, epochs, checkpoints, batches=10, keep=lambda found: None, found
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="4096 images and 30 epochs instead of 600 and 4")
-    folder = Path(__file__).resolve().parents[2] / "docs"
-    parser.add_argument("--json", type=Path, default=folder / "measured" / "thesis_figures_5_2_to_5_6.json")
-    parser.add_argument("--picture", type=Path, default=folder / "img" / "thesis_figures_5_2_to_5_6.png")
-    options = parser.parse_args()
+    options = arguments(__file__, __doc__, "4096 images and 30 epochs instead of 600 and 4").parse_args()
     torch.set_num_threads(1)
     found = json.loads(options.json.read_text())["found"] if options.json.exists() else {}
     full_size = 4096, 30, (0, 1, 2, 4, 8, 12, 16, 20, 25, 30)

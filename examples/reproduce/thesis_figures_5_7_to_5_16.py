@@ -12,14 +12,12 @@ many epochs for every batch size. Each rule starts from the best setting for bat
     5.15, 5.16  Adam with its usual tiny damping: learning rate ~ sqrt(B), and ~ B
 """
 
-import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
 from _miniature import build, say
-from _report import claim, save, table
+from _report import arguments, claim, save, table
 from training import data, train
 
 from spectra import optim
@@ -243,12 +241,7 @@ def picture(found, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="2048 images and 12 epochs instead of 512 and 3")
-    folder = Path(__file__).resolve().parents[2] / "docs"
-    parser.add_argument("--json", type=Path, default=folder / "measured" / "thesis_figures_5_7_to_5_16.json")
-    parser.add_argument("--picture", type=Path, default=folder / "img" / "thesis_figures_5_7_to_5_16.png")
-    options = parser.parse_args()
+    options = arguments(__file__, __doc__, "2048 images and 12 epochs instead of 512 and 3").parse_args()
     torch.set_num_threads(1)
     samples, epochs = (2048, 12) if options.full else (512, 3)
     found = json.loads(options.json.read_text())["found"] if options.json.exists() else {}

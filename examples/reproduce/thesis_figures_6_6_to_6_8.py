@@ -10,13 +10,11 @@ Figure 6.7: with batch norm, AdamW with a larger epsilon generalises better, wit
 the same for ResNet-50 on ImageNet, needs a GPU and that data.
 """
 
-import argparse
 import statistics
 from itertools import pairwise, product
-from pathlib import Path
 
 import torch
-from _report import claim, table
+from _report import arguments, claim, table
 from _study import FULL, NARROW, chosen, conclude, mean, problem, spread, study, trained
 from torch.nn.functional import cross_entropy
 
@@ -131,10 +129,8 @@ def cell(runs):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="VGG-16, CIFAR-10, 300 epochs, on a GPU")
+    parser = arguments(__file__, __doc__, "VGG-16, CIFAR-10, 300 epochs, on a GPU", picture=False)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", type=Path, default=Path("docs/measured/thesis_figures_6_6_to_6_8.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     settings = FULL if options.full else NARROW | {"epochs": EPOCHS}

@@ -11,13 +11,11 @@ that is looked at, with batch statistics of its own.
 The thesis: Gadam's solutions are 35 to 40 times sharper, have a larger norm, and generalise better.
 """
 
-import argparse
 import json
-from pathlib import Path
 
 import torch
 from _miniature import LOSS, build, density, ends, say, spectrum
-from _report import claim, save, table
+from _report import arguments, claim, save, table
 from training import data, train
 
 import spectra
@@ -148,12 +146,7 @@ def picture(found, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="1000 images and 50 epochs instead of 250 and 4")
-    folder = Path(__file__).resolve().parents[2] / "docs"
-    parser.add_argument("--json", type=Path, default=folder / "measured" / "thesis_figures_7_14_to_7_17.json")
-    parser.add_argument("--picture", type=Path, default=folder / "img" / "thesis_figures_7_14_to_7_17.png")
-    options = parser.parse_args()
+    options = arguments(__file__, __doc__, "1000 images and 50 epochs instead of 250 and 4").parse_args()
     torch.set_num_threads(1)
     found = json.loads(options.json.read_text())["found"] if options.json.exists() else {}
     samples, epochs = (1000, 50) if options.full else (250, 4)

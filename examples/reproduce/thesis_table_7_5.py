@@ -8,15 +8,13 @@ LSTM layer of 64, 20,000 training words, the 1,000 commonest of them and one sig
 layers of 1,150 on all words, 200 epochs, for a GPU. L2 regularisation 1.2e-6 and p = 1/5, as published.
 """
 
-import argparse
 import math
 import time
 from collections import Counter
 from itertools import product
-from pathlib import Path
 
 import torch
-from _report import claim, table
+from _report import arguments, claim, table
 from _study import chosen, conclude, curve, mean, numbers, spread, study
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -168,11 +166,8 @@ def draw(rows, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="three layers of 1,150, 200 epochs, on a GPU")
+    parser = arguments(__file__, __doc__, "three layers of 1,150, 200 epochs, on a GPU")
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--json", type=Path, default=Path("docs/measured/thesis_table_7_5.json"))
-    parser.add_argument("--picture", type=Path, default=Path("docs/img/thesis_table_7_5.png"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     settings = FULL if options.full else SMALL

@@ -13,13 +13,11 @@ decay has to do with it, beside the averaging of predictions; when to start, how
 a start that is found by patience (GadamAuto); and what the average does to the norm of the weights.
 """
 
-import argparse
 import math
 from itertools import product
-from pathlib import Path
 
 import torch
-from _report import claim, table
+from _report import arguments, claim, table
 from _study import (
     FULL,
     NARROW,
@@ -426,11 +424,8 @@ def draw(rows, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="VGG-16, CIFAR-10, 300 epochs, on a GPU")
+    parser = arguments(__file__, __doc__, "VGG-16, CIFAR-10, 300 epochs, on a GPU")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", type=Path, default=Path("docs/measured/thesis_tables_7_2_to_7_7.json"))
-    parser.add_argument("--picture", type=Path, default=Path("docs/img/thesis_tables_7_2_to_7_7.png"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     settings = FULL if options.full else NARROW | {"epochs": EPOCHS}

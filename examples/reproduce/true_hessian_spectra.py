@@ -15,14 +15,13 @@ augmented images, what is the largest eigenvalue over the images alone, and from
 the multiplicative model, which `examples/batch_spectrum.py` explains.
 """
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
 from _miniature import LOSS, augmented_step, build, density, ends, say, spectrum
-from _report import claim, save, table
+from _report import DOCS, arguments, claim, save, table
 from batch_spectrum import full, nodes, predicted
 from training import data, train
 
@@ -374,11 +373,8 @@ def show(found):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="1000 images, 50 epochs, instead of 300 and 2")
-    folder = Path(__file__).resolve().parents[2] / "docs"
-    parser.add_argument("--json", type=Path, default=folder / "measured" / "true_hessian_spectra.json")
-    parser.add_argument("--folder", type=Path, default=folder / "img", help="for the pictures")
+    parser = arguments(__file__, __doc__, "1000 images, 50 epochs, instead of 300 and 2", picture=False)
+    parser.add_argument("--folder", type=Path, default=DOCS / "img", help="for the pictures")
     options = parser.parse_args()
     torch.set_num_threads(1)
     found = json.loads(options.json.read_text())["found"] if options.json.exists() else {}
