@@ -18,18 +18,9 @@ from functools import partial
 
 import numba
 import numpy as np
-from scipy import sparse
+from laplacian_logdet import laplacian
 
 from spectra._kernels.csr import product, step
-
-
-def laplacian(n: int):
-    m = round(n ** (1 / 3))
-    line = sparse.diags_array([-np.ones(m - 1), 2 * np.ones(m), -np.ones(m - 1)], offsets=[-1, 0, 1])
-    eye = sparse.eye_array(m)
-    A = sparse.csr_array(sparse.kron(sparse.kron(line, eye), eye) + sparse.kron(sparse.kron(eye, line), eye)
-                         + sparse.kron(sparse.kron(eye, eye), line) + sparse.eye_array(m**3))
-    return sparse.csr_array((A.data, A.indices.astype(np.int32), A.indptr.astype(np.int32)), shape=A.shape)
 
 
 def scipy_step(A, V, U):
@@ -65,7 +56,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    A, rng = laplacian(args.n), np.random.default_rng(0)
+    A, rng = laplacian(3, round(args.n ** (1 / 3)))[0], np.random.default_rng(0)
     long = [np.ones(20_000_000) for _ in range(3)]
     print(f"n = {A.shape[0]}, {A.nnz} entries, {numba.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
     for k in (1, 2, 4, 8, 16, 32):

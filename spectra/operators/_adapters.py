@@ -130,8 +130,7 @@ class Dense(_Stored):
         A = _with_float_entries(A)
         super().__init__(A.shape, _arrays.dtype_of(A))
         self.A, self.like = A, A
-        xp = _arrays.namespace(A)
-        scale = _largest(A) if isinstance(A, np.ndarray) else float(xp.max(xp.abs(A))) if 0 not in self.shape else 0.0
+        scale = _largest(A)
         _require_finite(scale)
         self._claim(scale)
 
@@ -377,11 +376,14 @@ def _canonical_csr(A):
     return csr
 
 
-def _largest(entries: np.ndarray) -> float:
-    """The largest absolute value, without a second array where the entries are real; NaN if there is one."""
-    if not entries.size:
+def _largest(A) -> float:
+    """The largest absolute value, without a second array where real entries are NumPy's; NaN if there is one."""
+    if 0 in A.shape:
         return 0.0
-    return float(max(entries.max(), -entries.min()) if entries.dtype.kind == "f" else np.abs(entries).max())
+    if isinstance(A, np.ndarray) and A.dtype.kind == "f":
+        return float(max(A.max(), -A.min()))
+    xp = _arrays.namespace(A)
+    return float(xp.max(xp.abs(A)))
 
 
 def _scaled_norm(xp, A) -> float:
@@ -390,7 +392,7 @@ def _scaled_norm(xp, A) -> float:
         norm = float(np.linalg.norm(A))  # its square lost nothing if it is far from underflow and overflow
         if 1e-100 < norm < 1e100:
             return norm
-    largest = float(xp.max(xp.abs(A))) if 0 not in A.shape else 0.0
+    largest = _largest(A)
     if not largest:
         return 0.0
     if 1e-100 < largest < 1e100 and A.dtype in (xp.float64, xp.complex128):
