@@ -12,7 +12,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "examples" / "reproduce"))
 
-from _report import save  # noqa: E402
+from _report import save, table  # noqa: E402
+
+__all__ = ["Rounds", "add_arguments", "save", "table"]
 
 
 def add_arguments(parser, file, rounds=5):
@@ -40,20 +42,29 @@ class Rounds:
 
     def take(self, case: dict, make, names) -> None:
         """Rounds that `case` lacks, of the calls `names` that `make()` returns; facts of a call go in its row."""
-        rows = [self._row(case | {"what": name}) for name in names]
+        rows = [self.row(case | {"what": name}) for name in names]
         calls, last = None, 0.0
         while min(len(row["times"]) for row in rows) < self.rounds:
-            if time.monotonic() + last > self.deadline:
-                self.complete = False
+            if not self.time_left(last):
                 return
             calls, start = calls or make(), time.monotonic()
             for row in rows:
                 self._measure(row, calls[row["what"]])
             last = time.monotonic() - start
-            save(self.path, self.document)
+            self.save()
             print(*case.values(), f"{last:.1f} s a round", file=sys.stderr, flush=True)
 
-    def _row(self, key):
+    def time_left(self, seconds: float = 0.0) -> bool:
+        """Whether there is time for so many seconds more; if not, the run is incomplete."""
+        enough = time.monotonic() + seconds <= self.deadline
+        self.complete &= enough
+        return enough
+
+    def save(self) -> None:
+        save(self.path, self.document)
+
+    def row(self, key: dict) -> dict:
+        """The row with these entries, made if there is none."""
         for row in self.document["rows"]:
             if all(row.get(name) == value for name, value in key.items()):
                 return row

@@ -1,36 +1,30 @@
 """Products with a kernel matrix that is never formed, beside a bare loop of matrix product and exponential.
 
-    python benchmarks/kernel_product.py --n 40000 --peers .peers/bin/python
+    python benchmarks/kernel_product.py --peers .peers/bin/python --keops .peers_keops/bin/python
 
 The bare loop is what one would write: 1,024 rows of distances by a matrix product, exp in place, the product, nothing
-else. Medians, interleaved, of wall and of processor seconds; a share above 1 says that ours is the faster, by the
-symmetry of the matrix and by blocks that stay in cache. GPyTorch runs at the order of the matrix that it can form,
-`--peer-n`, and ours beside it. The bilinear forms are those of one gradient, with 16 columns. Prints a table and writes
-JSON.
+else. Calls take turns, and medians are reported; more than the bare loop's speed comes of the symmetry of the matrix,
+of blocks that stay in cache, and of more than one thread in exp. KeOps compiles its formula and never forms the matrix;
+GPyTorch runs at an order whose matrix it can form, `--peer-n`, and ours beside it. The bilinear forms are those of one
+gradient, with 16 columns. Prints tables and writes JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
-import sys
-import time
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from _rounds import Rounds, add_arguments, table
 
 from spectra import gp
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "examples" / "reproduce"))
-
-from _report import save, table  # noqa: E402
-
 D, K, ROWS = 9, 16, 1024
-COLUMNS = ["n", "dtype", "what", "wall", "processor", "share", "share_processor", "peak_bytes"]
 
 
 def bare_loop(X, V):
@@ -47,18 +41,8 @@ def bare_loop(X, V):
     return W
 
 
-def medians(calls: dict, repeats: int) -> dict[str, tuple[float, float]]:
-    """Median wall and processor seconds of each call, taken in turns."""
-    times: dict[str, list] = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            wall, processor = time.perf_counter(), time.process_time()
-            call()
-            times[name].append((time.perf_counter() - wall, time.process_time() - processor))
-    return {name: tuple(map(statistics.median, zip(*t, strict=True))) for name, t in times.items()}
-
-
-def rows(n: int, dtype, repeats: int) -> list[dict]:
+def ours(n, dtype):
+    """The calls of one order and precision; each operator forms blocks and forgets them."""
     rng = np.random.default_rng(0)
     X, V = (rng.standard_normal((n, width)).astype(dtype) for width in (D, K))
     operators = {name: gp.KernelOperator(X, name, memory=0) for name in gp.KERNELS}
@@ -69,42 +53,87 @@ def rows(n: int, dtype, repeats: int) -> list[dict]:
               "rbf, bilinear": lambda: operators["rbf"].bilinear(V, V),
               "rbf, bilinear, a length-scale a dimension": lambda: ard.bilinear(V, V)}
     gp.KernelOperator(X[:512], memory=0) @ V[:512]  # compile
-    found = medians(calls, repeats)
-    base = found["bare loop"]
-    error = np.abs(operators["rbf"] @ V - bare_loop(X, V)).max()
+    return {name: without_answer(call) for name, call in calls.items()}
+
+
+def without_answer(call):
+    def run():
+        call()
+
+    return run
+
+
+OURS = ["bare loop", *gp.KERNELS, "rbf, one column", "rbf, bilinear", "rbf, bilinear, a length-scale a dimension"]
+
+
+def agreement(n, dtype):
+    """Largest difference from the bare loop, and the memory that one product takes at its peak."""
+    rng = np.random.default_rng(0)
+    X, V = (rng.standard_normal((n, width)).astype(dtype) for width in (D, K))
+    operator = gp.KernelOperator(X, memory=0)
     tracemalloc.start()
-    operators["rbf"] @ V
+    W = operator @ V
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    print(f"n = {n}, {np.dtype(dtype)}: largest difference from the bare loop {error:.1e}, peak memory of a product "
-          f"{peak / 2**20:.0f} MiB, the matrix {n * n * X.itemsize / 2**30:.1f} GiB")
-    return [{"n": n, "dtype": str(np.dtype(dtype)), "what": name, "wall": wall, "processor": processor,
-             "share": base[0] / wall, "share_processor": base[1] / processor,
-             "peak_bytes": peak if name == "rbf" else None}
-            for name, (wall, processor) in found.items()]
+    return {"largest difference": float(np.abs(W - bare_loop(X, V)).max()), "peak bytes": peak,
+            "bytes of the matrix": n * n * X.itemsize}
 
 
-def peer(python: str, n: int, repeats: int) -> dict:
-    script = HERE / "_peers_kernel_product.py"
-    out = subprocess.run([python, script, *map(str, (n, D, K, repeats))], check=True, capture_output=True, text=True)
-    return {"n": n, "dtype": "float64", "what": "GPyTorch rbf", **json.loads(out.stdout)}
+class Peer:
+    """A product of another package in a process of its environment: one line in, one line out."""
+
+    def __init__(self, python, package, n, dtype):
+        command = [python, HERE / "_peers_kernel_product.py", package, *map(str, (n, D, K)), np.dtype(dtype).name]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.facts = self.answer()
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.process.args[2]} ended without an answer")
+        return json.loads(line)
+
+    def __call__(self):
+        print("product", file=self.process.stdin, flush=True)
+        return self.facts | {"processor": None} | self.answer()
+
+
+def measure(options):
+    rounds = Rounds(options)
+    python = {"GPyTorch": options.peers, "KeOps": options.keops}
+    for n, dtype in ((options.n, np.float64), (options.n, np.float32), (options.peer_n, np.float64)):
+        case = {"n": n, "dtype": np.dtype(dtype).name}
+        if options.only and case["dtype"] not in options.only:
+            continue
+        rounds.take(case, partial(ours, n, dtype), OURS)
+        if "agreement" not in (row := rounds.row(case | {"what": "rbf"})) and rounds.time_left():
+            row["agreement"] = agreement(n, dtype)
+        for package in ("KeOps", "GPyTorch") if n == options.peer_n else ("KeOps",):
+            if python[package]:
+                rounds.take(case, lambda: {package: Peer(python[package], package, n, dtype)}, [package])  # noqa: B023
+    rounds.save()
+    return rounds
+
+
+def show(rows):
+    for n, dtype in dict.fromkeys((row["n"], row["dtype"]) for row in rows):
+        here = [row for row in rows if (row["n"], row["dtype"]) == (n, dtype) and row["times"]]
+        base = next(row["seconds"] for row in here if row["what"] == "bare loop")
+        print(f"\nn = {n:,}, {dtype}\n\n" + table(["", "seconds", "least", "times the bare loop's speed"], [
+            [row["what"], row["seconds"], row["least"], base / row["seconds"]] for row in here]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=40_000)
     parser.add_argument("--peer-n", type=int, default=10_000)
-    parser.add_argument("--peers", help="python of an environment with GPyTorch")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "measured" / "kernel-product.json")
-    chosen = parser.parse_args()
-    found = []
-    for n, dtype in ((chosen.peer_n, np.float64), (chosen.n, np.float64), (chosen.n, np.float32)):
-        found += rows(n, dtype, chosen.repeats)
-        if chosen.peers and n == chosen.peer_n:
-            found.append(peer(chosen.peers, n, chosen.repeats))
-        save(chosen.out, {"rows": found})
-    print(table(COLUMNS, [[row.get(name) for name in COLUMNS] for row in found]))
+    parser.add_argument("--peers", help="Python of an environment with GPyTorch (peers.sh)")
+    parser.add_argument("--keops", help="Python of an environment with KeOps (peers_keops.sh)")
+    add_arguments(parser, "kernel-product.json")
+    rounds = measure(parser.parse_args())
+    show(rounds.document["rows"])
+    if not rounds.complete:
+        print("not yet complete: run again to go on")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from _rounds import Rounds, add_arguments, save
+from _rounds import Rounds, add_arguments
 from laplacian_logdet import laplacian
 from scipy import sparse
 
@@ -192,8 +192,8 @@ def main():
     parser.add_argument("--picture", type=Path, default=PICTURE)
     options = parser.parse_args()
     rounds = measure(options)
-    rounds.document["slopes"] = slopes(rounds.document["rows"])
-    save(options.json, rounds.document)
+    rounds.document["slopes"] = slopes([row for row in rounds.document["rows"] if row["times"]])
+    rounds.save()
     for row in rounds.document["slopes"]:
         print(json.dumps(row))
     if rounds.complete:
