@@ -129,7 +129,7 @@ class _Goal:
         if run.steps < self.depth:
             return False
         estimate = run.density(controls=False).sum(self.f)
-        width = bias_width(estimate)
+        width = bias_width(estimate) - estimate.rounding  # which no depth removes
         if self.rtol is not None:
             return width <= 0.4 * self.tolerance(estimate)
         more = max(self.limit - spent, 0) // run.steps
@@ -140,7 +140,8 @@ class _Goal:
         if self.rtol is None or density.complete or self.limit - spent < PILOT * _FIRST_DEPTH:
             return False
         estimate = density.sum(self.f)
-        return bias_width(estimate) + estimate.half_width() > self.tolerance(estimate) < 2 * bias_width(estimate)
+        width, curable = bias_width(estimate), bias_width(estimate) - estimate.rounding
+        return width + estimate.half_width() > self.tolerance(estimate) < 2 * curable
 
     def probes_wanted(self, density: SpectralDensity, steps: int, spent: int) -> int:
         affordable = max(self.limit - spent, 0) // max(steps, 1)

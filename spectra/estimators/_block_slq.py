@@ -76,7 +76,8 @@ class BlockQuadrature:
         nodes, vectors = eigh(T, driver="evd", check_finite=False)
         precision = problem.precision(nodes)
         origin = {"method": self.name, "matvecs": matvecs, "seed": problem.seed,
-                  "details": {"steps": self.steps, "degree": 2 * self.steps - 1, "precision": precision}}
+                  "details": {"steps": self.steps, "degree": 2 * self.steps - 1, "precision": precision,
+                              "perturbation": problem.perturbation}}
         if run.dimension == problem.n:
             return SpectralDensity(nodes, np.ones(problem.n), problem.n, complete=True, **origin)
         rule = nodes[None], np.abs(R.conj().T @ vectors[: len(R)]) ** 2

@@ -20,7 +20,8 @@ _CHOLESKY_PER_PRODUCT = 6  # a formed matrix of order n below this many times th
 
 
 def exact_sum(A: LinearOperator, f: Callable) -> Estimate:
-    """``tr f(A)`` from a factorisation (f is log) or from all eigenvalues."""
+    """``tr f(A)`` from a factorisation (f is log) or from all eigenvalues, in double precision."""
+    A = A.astype(np.result_type(A.dtype, np.float64))
     spent = A.matvecs
     value, details = exact_logdet(A) if f is np.log else (_from_eigenvalues(A, f), {"factorisation": "eigenvalues"})
     return Estimate(value, 0.0, None, A.matvecs - spent, 0, None, "exact", details)
@@ -136,7 +137,7 @@ def products_to_form(A: LinearOperator) -> int:
 def affordable(A: LinearOperator, f: Callable, products: int, memory: int) -> bool:
     """Whether an exact answer costs less than `products` products, and fits `memory`."""
     n = A.shape[0]
-    fits = 2 * n * n * A.dtype.itemsize <= memory
+    fits = 2 * n * n * np.result_type(A.dtype, np.float64).itemsize <= memory
     factor = 1 if f is np.log else 10  # eigenvalues against Cholesky
     if isinstance(A, Sparse):
         limit = 2 * A.host.nnz * products

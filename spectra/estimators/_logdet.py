@@ -13,9 +13,9 @@ import numpy as np
 from spectra import _arrays
 from spectra.estimators._budget import Budget, budget, reached
 from spectra.estimators._exact import not_definite
-from spectra.estimators._preconditioners import NAMED, knows_its_columns, measured_rounding, unit_diagonal
+from spectra.estimators._preconditioners import NAMED, knows_its_columns, unit_diagonal
 from spectra.estimators._problem import Problem, interval
-from spectra.estimators._sum import admitted, chosen, estimate_sum
+from spectra.estimators._sum import admitted, chosen, estimate_sum, with_rounding
 from spectra.krylov._bounds import spectral_bounds
 from spectra.krylov._chebyshev import OutsideSupport
 from spectra.krylov._lanczos import LanczosRun
@@ -119,8 +119,7 @@ def _quick_look(op, preconditioner, support, allowed: Budget, rng, memory) -> Es
 
 def _stochastic(op, preconditioner, support, method, allowed: Budget, rng, memory, progress) -> Estimate:
     left, allowed = _preconditioned(op, preconditioner, support, method, allowed, rng, memory)
-    if allowed.nominal >= _WORTH_MEASURING:
-        allowed = allowed.less(measured_rounding(left.op), "measured rounding")
+    allowed = with_rounding(left.op, op, allowed)
     op, problem = left.op, Problem(left.op, rng, left.support, memory)
     if method in _ON_SUPPORT and left.support is None:
         before = op.matvecs
@@ -130,7 +129,8 @@ def _stochastic(op, preconditioner, support, method, allowed: Budget, rng, memor
     try:
         estimate = estimate_sum(problem, np.log, method, allowed, left.offset, progress, "logdet")
     except NotFinite as error:
-        raise not_definite(f"Lanczos found a Ritz value of {error.where:.4g}") from None
+        rounded = f", which may be the rounding of {op.dtype} products" if _is_single(op) else ""
+        raise not_definite(f"Lanczos found a Ritz value of {error.where:.4g}{rounded}") from None
     except OutsideSupport as error:
         if support is not None:
             raise
@@ -140,7 +140,6 @@ def _stochastic(op, preconditioner, support, method, allowed: Budget, rng, memor
     return replace(estimate, details=dict(estimate.details) | dict(left.details))
 
 
-_WORTH_MEASURING = 80  # products of which a tenth may go into measuring their rounding
 _LOOK = 20  # steps that look for an eigenvalue that is not positive
 _FOR_BOUNDS = 30  # products that `spectral_bounds` takes
 _ON_SUPPORT = ("chebyshev", "maxent")  # methods that need an interval to work on
@@ -216,8 +215,18 @@ def _origin(P) -> dict:
     return {"preconditioner": getattr(P, "name", type(P).__name__), "rank": getattr(P, "rank", 0)}
 
 
+def _is_single(op) -> bool:
+    return _arrays.eps(op.dtype) > _arrays.eps(float)
+
+
 def _require_regular(estimate, problem):
     smallest, largest = (estimate.details.get(name) for name in ("smallest", "largest"))
-    if smallest is not None and smallest <= 4 * problem.precision(largest) * largest:
+    if smallest is None:
+        return
+    rounding = 4 * problem.precision(largest) * largest
+    if smallest <= rounding and _is_single(problem.A):
+        raise ValueError(f"logdet cannot tell the smallest eigenvalue, found near {smallest:.4g}, from the rounding of "
+                         f"{problem.A.dtype} products, {rounding:.2g}; take them in double precision, or add a shift")
+    if smallest <= rounding:
         raise not_definite(f"it is singular to working precision: Lanczos found a Ritz value of {smallest:.4g} beside "
                            f"one of {largest:.4g}")

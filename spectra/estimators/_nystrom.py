@@ -23,6 +23,7 @@ from spectra import _arrays
 from spectra.krylov._block_lanczos import BlockLanczosRun
 from spectra.krylov._columns import times
 from spectra.operators import LinearOperator
+from spectra.operators._algebra import converted
 from spectra.operators._door import enter
 
 _WIDTH = 10  # random vectors: more steps with fewer find more of a decaying spectrum
@@ -155,8 +156,9 @@ class Nystrom:
 
     def _apply(self, V, weights):
         """(I - U diag(weights) U^H) V."""
-        W = _arrays.adjoint(self.U) @ V
-        return V - self.U @ (_arrays.from_host(weights, V, _arrays.dtype_of(V))[:, None] * W)
+        U = converted(self.U, _arrays.dtype_of(V))
+        W = _arrays.adjoint(U) @ V
+        return V - U @ (_arrays.from_host(weights, V, _arrays.dtype_of(V))[:, None] * W)
 
 
 class _Congruence(LinearOperator):
@@ -176,6 +178,10 @@ class _Congruence(LinearOperator):
     def _matmat(self, V):
         return self.P.half_solve(self.A @ self.P.half_solve(V))
 
+
+    def in_double(self):
+        A = self.A.in_double()
+        return None if A is None else _Congruence(self.P, A)
 
 def _cholesky(T, jitter: float):
     """Factor of T + jitter I: a projection of a semi-definite matrix, definite up to rounding."""

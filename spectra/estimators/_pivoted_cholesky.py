@@ -31,7 +31,6 @@ from spectra.operators import LinearOperator, aslinearoperator
 
 _BLOCK = 40  # columns asked for at once
 _UNIT = 1e-4  # rounding up to which the diagonal counts as 1
-_MEASURED = 4  # columns of which a product is made in double precision as well
 _WORTH_TAKING = 0.5  # a candidate whose residual fell below this share of the block's largest is left for later
 
 
@@ -179,7 +178,6 @@ class _Congruence(LinearOperator):
         self.P, self.A, self.like, self._verified, self.psd = P, A, A.like, A._verified, A.psd
         n, least = A.shape[0], min(P.residual.min(initial=P.scale), P.smallest_pivot)
         self.precision = _arrays.eps(A.dtype) * max(np.sqrt(n) * P.scale / least, 1.0)
-        self.rounding: float | None = None
         self._own = P.is_of(A)
         if self._own and A.lower_bound is not None and A.lower_bound > 0:
             self.lower_bound = min(1.0, A.lower_bound / P.residual.max(initial=A.lower_bound))
@@ -193,23 +191,11 @@ class _Congruence(LinearOperator):
             return None
         return _arrays.from_host(np.ones(self.shape[0]), self.like, self.dtype)
 
-    def measure_rounding(self) -> int:
-        """Find `rounding`, the root mean square of ‖M v - M̃ v‖ / ‖v‖ with M̃ in double precision; products it took.
-
-        A bound on it is `precision`, which in single precision is too wide by orders of magnitude where the residual
-        falls far below the diagonal. No products, and no `rounding`, where A is in double precision already, or knows
-        no other.
-        """
-        wide = self.A.in_double()
-        if wide is None or wide.dtype == self.dtype:
-            return 0
-        V = _arrays.signs(np.random.default_rng(self.shape[0]), self.shape[0], _MEASURED, self.like, self.dtype)
-        xp = _arrays.namespace(V)
-        V_wide = xp.astype(V, getattr(xp, wide.dtype.name))
-        error = _Congruence(self.P, wide) @ V_wide - xp.astype(self @ V, V_wide.dtype)
-        self.rounding = float(np.sqrt(np.mean(_arrays.column_norms(error) ** 2) / self.shape[0]))
-        self.A._spent += _MEASURED  # those in double precision count as well
-        return 2 * _MEASURED
+    def in_double(self):
+        """The rounding this measures is bounded by `precision`, in single precision too wide by orders of magnitude
+        where the residual falls far below the diagonal."""
+        A = self.A.in_double()
+        return None if A is None else _Congruence(self.P, A)
 
 
 # The factorisation

@@ -23,7 +23,7 @@ from spectra.estimators._nystrom import Nystrom
 from spectra.estimators._pivoted_cholesky import PivotedCholesky
 from spectra.operators import LinearOperator
 from spectra.operators._adapters import Sparse
-from spectra.operators._algebra import Congruence
+from spectra.operators._algebra import Congruence, converted
 
 _WORTH_SCALING = 1.01  # largest over smallest diagonal entry below which scaling changes nothing
 
@@ -60,6 +60,8 @@ class Jacobi:
     def congruence(self, A: LinearOperator) -> LinearOperator:
         if isinstance(A, Sparse) and A.like is None:  # a scaled copy costs no more than a few products, and gives norms
             half = sparse.diags_array((1 / np.sqrt(self._entries)).astype(A.dtype))
+            wide = A.in_double()
+            scaled._rounded_from = None if wide.dtype == A.dtype else Congruence(wide, 1 / np.sqrt(self._entries))
             scaled = Sparse(half @ A.host @ half)
         else:
             dtype = A.dtype.type(0).real.dtype
@@ -69,9 +71,23 @@ class Jacobi:
         return scaled
 
 
-def measured_rounding(M: LinearOperator) -> int:
-    """Have a preconditioned operator measure its rounding, if it knows how; the products that takes."""
-    return M.measure_rounding() if hasattr(M, "measure_rounding") else 0
+_MEASURED = 4  # columns of which a product is made in double precision as well
+
+
+def measured_rounding(M: LinearOperator, A: LinearOperator) -> int:
+    """Have M, which is A or made of it, know its `rounding`; the products of A that takes.
+
+    It is the root mean square of ‖M v - M̃ v‖ / ‖v‖ with M̃ in double precision, and thus of the eigenvalues of their
+    difference. No products where M is in double precision already, or knows no other.
+    """
+    wide = M.in_double()
+    if wide is None or wide.dtype == M.dtype:
+        return 0
+    V = _arrays.signs(np.random.default_rng(M.shape[0]), M.shape[0], _MEASURED, M.like, M.dtype)
+    error = wide @ converted(V, wide.dtype) - converted(M @ V, wide.dtype)
+    M.rounding = float(np.sqrt(np.mean(_arrays.column_norms(error) ** 2) / M.shape[0]))
+    A._spent += _MEASURED  # those in double precision count as well
+    return 2 * _MEASURED
 
 
 def unit_diagonal(A: LinearOperator) -> Jacobi | None:

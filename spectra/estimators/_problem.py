@@ -48,6 +48,11 @@ class Problem:
         return max(measured / (np.abs(nodes).max() or 1.0), eps / 2)
 
     @cached_property
+    @property
+    def perturbation(self) -> float:
+        """Root mean square eigenvalue of what rounding adds to A, where that was measured; else 0."""
+        return getattr(self.A, "rounding", None) or 0.0
+
     def end(self) -> float | None:
         """A number that no eigenvalue lies below, if one is known."""
         if self.support is not None:

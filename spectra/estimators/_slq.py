@@ -66,7 +66,8 @@ class LanczosQuadrature:
             coarse=[gauss(alpha[:, :m], beta[:, :m]) for m in coarse_depths(self.steps)],
             brackets=[] if end is None else [radau(alpha, beta, end)],
             controls=power_controls(*rule, problem.sums[: self.steps], problem.n),  # a rule of few nodes fits anything
-            details={"steps": self.steps, "degree": 2 * self.steps - 1, "precision": precision})
+            details={"steps": self.steps, "degree": 2 * self.steps - 1, "precision": precision,
+                     "perturbation": problem.perturbation})
 
 
 def coarse_depths(steps: int) -> list[int]:

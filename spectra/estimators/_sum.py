@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from spectra._arrays import MEMORY
+from spectra._arrays import MEMORY, eps
 from spectra._progress import track
 from spectra.estimators._adaptive import adaptive, fixed
 from spectra.estimators._block_slq import BlockQuadrature
@@ -19,6 +19,7 @@ from spectra.estimators._budget import Budget, bias_width, budget, reached
 from spectra.estimators._density import maxent_density
 from spectra.estimators._exact import affordable, exact_sum, products_to_form
 from spectra.estimators._kpm import chebyshev_sum
+from spectra.estimators._preconditioners import measured_rounding
 from spectra.estimators._problem import Problem
 from spectra.estimators._slq import LanczosQuadrature
 from spectra.operators import LinearOperator, aslinearoperator
@@ -81,6 +82,8 @@ def spectral_sum(A, f: Callable, *, method: str = "auto", matvecs: int | None = 
     """
     op, allowed = admitted(A, "spectral_sum", method, budget(matvecs, probes, steps, rtol), check)
     method = chosen(op, f, method, allowed, memory)
+    if method != "exact":
+        allowed = with_rounding(op, op, allowed)
     problem = Problem(op, rng, support, memory)
     return estimate_sum(problem, f, method, allowed, 0.0, progress, "spectral_sum")
 
@@ -108,8 +111,17 @@ def estimate_sum(problem: Problem, f, method, allowed: Budget, offset, progress,
         estimate = METHODS[method](problem, f, allowed, offset, advance)
     estimate = replace(estimate, value=estimate.value + offset, matvecs=estimate.matvecs + allowed.spent,
                        details=dict(estimate.details))
-    _warn(estimate, allowed, purpose, problem.n if f is np.log else 0.0)
+    _warn(estimate, allowed, purpose, problem.n if f is np.log else 0.0, problem.A.dtype)
     return estimate
+
+
+_WORTH_MEASURING = 80  # products of which a tenth may go into measuring their rounding
+
+
+def with_rounding(M: LinearOperator, A: LinearOperator, allowed: Budget) -> Budget:
+    """Have M, which is A or made of it, know its rounding; the budget that leaves."""
+    small = allowed.nominal < _WORTH_MEASURING
+    return allowed if small else allowed.less(measured_rounding(M, A), "measured rounding")
 
 
 def _exact(problem, f, allowed, offset, advance) -> Estimate:
@@ -186,12 +198,15 @@ _FOR_BOUNDS = 30  # products that `spectral_bounds` takes
 _LEAST_BLOCK, _LEAST_STEPS = 4, 32  # a block of fewer probes, or of less depth, is not worth its memory
 
 
-def _warn(estimate: Estimate, allowed: Budget, purpose: str, unit: float):
+def _warn(estimate: Estimate, allowed: Budget, purpose: str, unit: float, dtype):
     """`unit` is what rounding may be measured against where the value is 0 by chance, as log det I is."""
     half, width = float(estimate.half_width()) if estimate.stderr else 0.0, bias_width(estimate)
-    achieved = reached(estimate)
+    achieved, rounding = reached(estimate), estimate.details.get("rounding", 0.0)
+    remedy = "take them in double precision" if eps(dtype) > eps(float) else "the operator is near-singular"
     if allowed.rtol is not None and achieved > allowed.rtol:
         cause = "quadrature bias dominates: more steps would help" if width > half else "more probes would help"
+        if rounding > max(width / 2, half):
+            cause = f"the rounding of {dtype} products dominates, up to {rounding:.3g}: {remedy}"
         warnings.warn(f"{purpose} was asked for rtol={allowed.rtol:.2g} and reached {achieved:.2g} with "
                       f"{estimate.matvecs} products; {cause} (raise matvecs)", ConvergenceWarning, stacklevel=4)
     elif estimate.details.get("invariant"):  # the bracket is rounding alone
@@ -199,6 +214,11 @@ def _warn(estimate: Estimate, allowed: Budget, purpose: str, unit: float):
             warnings.warn(f"rounding errors may change the answer of {purpose} by up to {width:.3g}: the operator is "
                           "near-singular in its precision", ConvergenceWarning, stacklevel=4)
     elif allowed.rtol is None and width > half and achieved > 1e-6 and width > 1e-12 * unit:
+        if rounding > width / 2:
+            warnings.warn(f"the rounding of {dtype} products may change the answer of {purpose} by up to "
+                          f"{rounding:.3g}, beside a statistical error of {half:.3g} at 95 %; {remedy}",
+                          ConvergenceWarning, stacklevel=4)
+            return
         warnings.warn(f"quadrature bias dominates the answer of {purpose}: bracket [{estimate.bias[0]:.3g}, "
                       f"{estimate.bias[1]:.3g}] beside a statistical error of {half:.3g} at 95 %; more steps, or a "
                       "preconditioner, would help", ConvergenceWarning, stacklevel=4)

@@ -28,6 +28,7 @@ from spectra.gp._inputs import (
     require_values,
 )
 from spectra.operators import LinearOperator
+from spectra.operators._algebra import converted
 
 __all__ = ["KernelOperator"]
 
@@ -130,6 +131,8 @@ class KernelOperator(LinearOperator):
         """
         inner = {name: value for name, value in parameters.items() if name != "noise"}
         scaled = self._scaled.with_parameters(inner)
+        if self._rounded_from is not None:
+            return self._rounded_from.with_parameters(parameters).astype(self.dtype)
         return KernelOperator(self.X, scaled, noise=parameters.get("noise", self.noise), memory=self.memory)
 
     # The matrix
@@ -167,8 +170,11 @@ class KernelOperator(LinearOperator):
     def in_double(self):
         if self.dtype == np.float64:
             return self
-        xp = _arrays.namespace(self.X)
-        return KernelOperator(xp.astype(self.X, xp.float64), self._scaled, noise=self.noise, memory=0)
+        X = self.X if self._rounded_from is None else self._rounded_from.X
+        return KernelOperator(converted(X, np.dtype(float)), self._scaled, noise=self.noise, memory=0)
+
+    def _astype(self, dtype):
+        return KernelOperator(converted(self.X, dtype), self._scaled, noise=self.noise, memory=self.memory)
 
     def frobenius_norm(self):
         """Frobenius norm; the first time in about the time of a product, which is not counted as one."""

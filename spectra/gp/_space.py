@@ -117,7 +117,8 @@ class KrylovSpace:
         """The quadrature rules of the probes."""
         run, problem, precision = self.run, self.problem, self.problem.precision(self.nodes)
         origin = {"method": "block-slq", "seed": problem.seed,
-                  "details": {"steps": self.steps, "degree": 2 * self.steps - 1, "precision": precision}}
+                  "details": {"steps": self.steps, "degree": 2 * self.steps - 1, "precision": precision,
+                              "perturbation": problem.perturbation}}
         if run.dimension == problem.n:
             return SpectralDensity(self.nodes, np.ones(problem.n), problem.n, complete=True, **origin)
         R = run.R[:, self.beside :]

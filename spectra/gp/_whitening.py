@@ -41,7 +41,7 @@ def whitened(op: LinearOperator, plan: Plan) -> Whitened:
     if tuple(order) != op.shape:
         raise ValueError(f"the preconditioner is that of an operator of shape {tuple(order)}, but K has {op.shape}")
     M = P.congruence(op)
-    measured_rounding(M)
+    measured_rounding(M, op)
     return Whitened(M, lambda V: _Relay(op, V).left(P), lambda V: _Relay(op, V).right(P),
                     float(P.logdet), P)
 

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from spectra import _arrays
 from spectra._kernels import csr_kernel, survey_kernel
-from spectra.operators._algebra import Affine
+from spectra.operators._algebra import Affine, converted, require_range
 from spectra.operators._base import LinearOperator
 from spectra.operators._order import has_poor_order, renumbered
 
@@ -158,6 +158,10 @@ class Dense(_Stored):
 
     def absolute_row_sums(self):
         xp = _arrays.namespace(self.A)
+    def _astype(self, dtype):
+        require_range(_largest(self.A), dtype)
+        return Dense(converted(self.A, dtype))
+
         return _arrays.to_host(xp.sum(xp.abs(self.A), axis=1)).astype(float)
 
     def _largest_asymmetry(self):
@@ -171,11 +175,11 @@ class Dense(_Stored):
 
 
 class _Widened(LinearOperator):
-    """A dense matrix in single precision with products in double, some rows at a time."""
+    """A matrix in single precision with products in double, a dense one some rows at a time."""
 
     _verified = True
 
-    def __init__(self, single: Dense):
+    def __init__(self, single: _Stored):
         super().__init__(single.shape, np.result_type(single.dtype, np.float64))
         self.A, self.like, self.hermitian = single.A, single.like, single.hermitian
 
@@ -183,6 +187,8 @@ class _Widened(LinearOperator):
         xp = _arrays.namespace(V)
         return xp.concat([xp.astype(self.A[rows, :], V.dtype) @ V for rows in _arrays.chunks(self.shape[0], 256)])
 
+        if sparse.issparse(self.A):
+            return self.A @ V  # SciPy widens the entries
 
 class Sparse(_Stored):
     """A sparse matrix in compressed rows: SciPy's, or another library's with a SciPy copy for its entries."""
@@ -238,6 +244,17 @@ class Sparse(_Stored):
 
     def diagonal(self):
         return _arrays.from_host(self._survey[1] if self._survey else self.host.diagonal(), self.like)
+    def in_double(self):
+        return super().in_double() or (_Widened(self) if self.like is None else None)
+
+    def _astype(self, dtype):
+        require_range(_largest(self.host.data), dtype)
+        if self.A is self.host:
+            return Sparse(self.host.astype(dtype, copy=False))
+        values = converted(self.like, dtype)
+        return Sparse(self.A.astype(dtype) if hasattr(self.A, "astype") else self.A.to(values.dtype),
+                      self.host.astype(dtype))
+
 
     def columns(self, indices):
         return _arrays.from_host(self.host[:, np.asarray(indices)].toarray(), self.like)

@@ -1,4 +1,4 @@
-"""Operators made of operators: sums, products, shifts, scalings, adjoints; and the diagonal matrix."""
+"""Operators made of operators: sums, products, shifts, scalings, adjoints, precisions; and the diagonal matrix."""
 
 from __future__ import annotations
 
@@ -78,6 +78,9 @@ class Affine(_Combination):
     def in_double(self):
         A = self.operators[0].in_double()
         return None if A is None else Affine(A, self.a, self.s)
+    def _astype(self, dtype):
+        return Affine(self.operators[0].astype(dtype), self.a, self.s)
+
 
     def frobenius_norm(self):
         norm, d = self.operators[0].frobenius_norm(), self.operators[0].diagonal()
@@ -126,6 +129,9 @@ class Sum(_Combination):
 
     def in_double(self):
         return _both(*(A.in_double() for A in self.operators))
+    def _astype(self, dtype):
+        return Sum(*(A.astype(dtype) for A in self.operators))
+
 
 
 def _unknown_unless(a, b):
@@ -153,6 +159,13 @@ class Product(_Combination):
     def _adjoint(self):
         A, B = self.operators
         return Product(B.H, A.H)
+    def in_double(self):
+        A, B = (part.in_double() for part in self.operators)
+        return None if A is None or B is None else Product(A, B)
+
+    def _astype(self, dtype):
+        return Product(*(A.astype(dtype) for A in self.operators))
+
 
 
 class Congruence(_Combination):
@@ -171,6 +184,10 @@ class Congruence(_Combination):
 
     def _adjoint(self):
         return Congruence(self.operators[0].H, self.d)
+    def in_double(self):
+        A = self.operators[0].in_double()
+        return None if A is None else Congruence(A, _arrays.from_host(_arrays.to_host(self.d), self.like, float))
+
 
     def diagonal(self):
         d = self.operators[0].diagonal()
@@ -217,9 +234,76 @@ class Diagonal(LinearOperator):
 
     def _adjoint(self):
         return Diagonal(_arrays.namespace(self.d).conj(self.d))
+    def _astype(self, dtype):
+        require_range(np.abs(_arrays.to_host(self.d)).max(initial=0.0), dtype)
+        return Diagonal(converted(self.d, dtype))
+
 
     def diagonal(self):
         return self.d
 
     def frobenius_norm(self):
+
+
+# Precision
+
+_PRECISIONS = {"f": ("float32", "float64"), "c": ("complex64", "complex128")}
+
+
+def rounded(A: LinearOperator, dtype) -> LinearOperator:
+    """A with products in `dtype`; what was rounded once comes back unrounded."""
+    dtype, known = np.dtype(dtype), _PRECISIONS[A.dtype.kind]
+    if dtype.name not in known:
+        raise TypeError(f"astype changes the precision of {A.dtype} products, to {' or '.join(known)}, found {dtype}")
+    original = A._rounded_from or A
+    if dtype in (A.dtype, original.dtype):
+        return A if dtype == A.dtype else original
+    other = A._astype(dtype)
+    other.hermitian, other.psd, other.lower_bound = A.hermitian, A.psd, A.lower_bound
+    other._verified = A._verified
+    if dtype.itemsize < A.dtype.itemsize:
+        other._rounded_from = A
+    return other
+
+
+def converted(X, dtype):
+    """An array of any library in a NumPy dtype."""
+    xp = _arrays.namespace(X)
+    return xp.astype(X, getattr(xp, dtype.name), copy=False)
+
+
+def require_range(largest: float, dtype) -> None:
+    """Refuse entries that would overflow, or lose digits to underflow, in `dtype`."""
+    limits = np.finfo(dtype)
+    if largest and not limits.tiny / limits.eps < largest < limits.max * limits.eps:
+        raise ValueError(f"entries up to {largest:.3g} leave the range of {np.dtype(dtype)}; divide the operator by a "
+                         "number, or keep its dtype")
+
+
+class Converted(_Combination):
+    """An operator whose products stay what they are, between blocks in another precision."""
+
+    def __init__(self, A: LinearOperator, dtype):
+        super().__init__(A.shape, A)
+        self.hermitian, self.psd, self.lower_bound = A.hermitian, A.psd, A.lower_bound
+        self.dtype = np.dtype(dtype)
+        self.like = None if A.like is None else converted(A.like, self.dtype)
+
+    def _matmat(self, V):
+        A = self.operators[0]
+        return converted(A._product(converted(V, A.dtype)), self.dtype)
+
+    def _adjoint(self):
+        return Converted(self.operators[0].H, self.dtype)
+
+    def diagonal(self):
+        d = self.operators[0].diagonal()
+        return None if d is None else converted(d, self.dtype)
+
+    def columns(self, indices):
+        C = self.operators[0].columns(indices)
+        return None if C is None else converted(C, self.dtype)
+
+    def frobenius_norm(self):
+        return self.operators[0].frobenius_norm()
         return float(np.linalg.norm(_arrays.to_host(self.d)))

@@ -60,6 +60,7 @@ class LinearOperator:
     def __init__(self, shape=None, dtype=None):
         if shape is not None:
             self.shape = tuple(int(s) for s in shape)
+    _rounded_from: LinearOperator | None = None  # see `astype`
         if dtype is not None:
             self.dtype = np.dtype(dtype)
 
@@ -88,6 +89,8 @@ class LinearOperator:
 
     def frobenius_norm(self) -> float | None:
         """Frobenius norm, or None where it takes products to find out."""
+        if self._rounded_from is not None:
+            return self._rounded_from.in_double()
         return None
 
     @property
@@ -209,4 +212,49 @@ class LinearOperator:
 
     def __repr__(self) -> str:
         claims = [name for name in ("hermitian", "psd") if getattr(self, name)]
+    def astype(self, dtype) -> LinearOperator:
+        """The same matrix, with products in another precision.
+
+        Parameters
+        ----------
+        dtype : numpy.dtype or its name
+            Single or double precision, real or complex as the operator is.
+
+        Returns
+        -------
+        LinearOperator
+            In single precision it remembers this operator: the bias bracket of a log-determinant or a spectral sum then
+            covers the rounding of the entries as well as that of the products, by what a few products of both differ.
+            An exact answer comes from the original.
+
+        Raises
+        ------
+        TypeError
+            If `dtype` is neither, or real where the operator is complex.
+        ValueError
+            If the entries of a stored matrix leave the range of `dtype`.
+
+        Notes
+        -----
+        Stored matrices and kernels have their entries, or inputs, rounded, and run their products in `dtype`; so do
+        combinations of them. Other operators keep their own products, and hand over blocks in `dtype`.
+
+        Examples
+        --------
+        >>> import numpy as np, spectra
+        >>> A = spectra.aslinearoperator([[2.0, 0.1], [0.1, 1.0]]).astype("float32")
+        >>> A @ np.array([1.0, 0.0], dtype=np.float32)
+        array([2. , 0.1], dtype=float32)
+        >>> A.astype("float64") @ np.array([1.0, 0.0])
+        array([2. , 0.1])
+        """
+        from spectra.operators._algebra import rounded
+
+        return rounded(self, dtype)
+
+    def _astype(self, dtype) -> LinearOperator:
+        from spectra.operators._algebra import Converted
+
+        return Converted(self, dtype)
+
         return f"<{type(self).__name__} of shape {self.shape}, {', '.join([str(self.dtype), *claims])}>"

@@ -152,10 +152,12 @@ class SpectralDensity:
 
         The standard error is that of the mean over probes, after control variates where the run left any. The bias
         bracket is the quadrature's: between Gauss and Gauss-Radau where the end of the spectrum is known, otherwise
-        extrapolated from rules of lower depth.
+        extrapolated from rules of lower depth. The detail `rounding` is what rounding errors have in it.
         """
         samples = controlled(self.size * integrals(self._rule, f), self._controls, f)
-        return self._estimate(samples, self._bias(f), {"freedom": self._freedom()})
+        bias = self._bias(f)
+        rounding = 0.0 if bias is None else float(self.size * self._rounding(f))
+        return self._estimate(samples, bias, {"freedom": self._freedom(), "rounding": rounding})
 
     def moment(self, k: int) -> Estimate:
         """Estimate of the power moment ``(1/n) tr A^k``; an m-point Gauss rule is exact to order 2m - 1, and carries a
@@ -220,12 +222,14 @@ class SpectralDensity:
         return None
 
     def _rounding(self, f) -> float:
-        """Change of (1/n) tr f(A) when eigenvalues move by the rounding errors of a Lanczos recurrence."""
+        """Change of (1/n) tr f(A) when all eigenvalues move by the rounding errors of a Lanczos recurrence, or A by a
+        measured E: tr f'(A) E is at most the product of two Frobenius norms, whatever E has to do with A.
+        """
         nodes, weights = self._averaged()
         precision = self.details.get("precision", np.finfo(float).eps)
-        with np.errstate(all="ignore"):
-            change = np.abs(f(nodes + 4 * precision * np.abs(nodes).max()) - f(nodes))
-        return float(np.where(np.isfinite(change), change, 0.0) @ weights)
+        moved = _changes(f, nodes, 4 * precision * np.abs(nodes).max())
+        perturbed = _changes(f, nodes, self.details.get("perturbation", 0.0))
+        return float(max(moved @ weights, np.sqrt(perturbed**2 @ weights)))
 
     def _count_bias(self, a, b):
         if self.exact or not self._coarse:
@@ -407,6 +411,13 @@ class SpectralDensity:
         lo, hi = self.support
         return (f"SpectralDensity of order {self.size} on [{lo:.6g}, {hi:.6g}] ({self.probes} probes of "
                 f"{self._rule[0].shape[1]} nodes, {self.matvecs} matvecs, {self.method or 'unnamed'})")
+
+
+def _changes(f, nodes, shift) -> np.ndarray:
+    """|f(x + shift) - f(x)|, where that is finite."""
+    with np.errstate(all="ignore"):
+        change = np.abs(f(nodes + shift) - f(nodes))
+        return np.where(np.isfinite(change**2), change, 0.0)
 
 
 def _seeds(rho: SpectralDensity) -> tuple:
