@@ -178,10 +178,10 @@ class _Congruence(LinearOperator):
     def _matmat(self, V):
         return self.P.half_solve(self.A @ self.P.half_solve(V))
 
-
     def in_double(self):
         A = self.A.in_double()
         return None if A is None else _Congruence(self.P, A)
+
 
 def _cholesky(T, jitter: float):
     """Factor of T + jitter I: a projection of a semi-definite matrix, definite up to rounding."""

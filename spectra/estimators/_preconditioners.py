@@ -60,9 +60,9 @@ class Jacobi:
     def congruence(self, A: LinearOperator) -> LinearOperator:
         if isinstance(A, Sparse) and A.like is None:  # a scaled copy costs no more than a few products, and gives norms
             half = sparse.diags_array((1 / np.sqrt(self._entries)).astype(A.dtype))
+            scaled = Sparse(half @ A.host @ half)
             wide = A.in_double()
             scaled._rounded_from = None if wide.dtype == A.dtype else Congruence(wide, 1 / np.sqrt(self._entries))
-            scaled = Sparse(half @ A.host @ half)
         else:
             dtype = A.dtype.type(0).real.dtype
             scaled = Congruence(A, _arrays.from_host(1 / np.sqrt(self._entries), A.like, dtype))

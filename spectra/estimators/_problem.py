@@ -47,12 +47,12 @@ class Problem:
             return getattr(self.A, "precision", eps)
         return max(measured / (np.abs(nodes).max() or 1.0), eps / 2)
 
-    @cached_property
     @property
     def perturbation(self) -> float:
         """Root mean square eigenvalue of what rounding adds to A, where that was measured; else 0."""
         return getattr(self.A, "rounding", None) or 0.0
 
+    @cached_property
     def end(self) -> float | None:
         """A number that no eigenvalue lies below, if one is known."""
         if self.support is not None:

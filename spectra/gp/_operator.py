@@ -130,9 +130,9 @@ class KernelOperator(LinearOperator):
         {'variance': 3.0, 'lengthscale': 2.0, 'noise': 0.5}
         """
         inner = {name: value for name, value in parameters.items() if name != "noise"}
-        scaled = self._scaled.with_parameters(inner)
         if self._rounded_from is not None:
             return self._rounded_from.with_parameters(parameters).astype(self.dtype)
+        scaled = self._scaled.with_parameters(inner)
         return KernelOperator(self.X, scaled, noise=parameters.get("noise", self.noise), memory=self.memory)
 
     # The matrix

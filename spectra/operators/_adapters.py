@@ -156,12 +156,12 @@ class Dense(_Stored):
     def in_double(self):
         return super().in_double() or _Widened(self)
 
-    def absolute_row_sums(self):
-        xp = _arrays.namespace(self.A)
     def _astype(self, dtype):
         require_range(_largest(self.A), dtype)
         return Dense(converted(self.A, dtype))
 
+    def absolute_row_sums(self):
+        xp = _arrays.namespace(self.A)
         return _arrays.to_host(xp.sum(xp.abs(self.A), axis=1)).astype(float)
 
     def _largest_asymmetry(self):
@@ -185,10 +185,10 @@ class _Widened(LinearOperator):
 
     def _matmat(self, V):
         xp = _arrays.namespace(V)
-        return xp.concat([xp.astype(self.A[rows, :], V.dtype) @ V for rows in _arrays.chunks(self.shape[0], 256)])
-
         if sparse.issparse(self.A):
             return self.A @ V  # SciPy widens the entries
+        return xp.concat([xp.astype(self.A[rows, :], V.dtype) @ V for rows in _arrays.chunks(self.shape[0], 256)])
+
 
 class Sparse(_Stored):
     """A sparse matrix in compressed rows: SciPy's, or another library's with a SciPy copy for its entries."""
@@ -242,8 +242,6 @@ class Sparse(_Stored):
     def _dense(self):
         return _arrays.from_host(self.host.toarray(), self.like)
 
-    def diagonal(self):
-        return _arrays.from_host(self._survey[1] if self._survey else self.host.diagonal(), self.like)
     def in_double(self):
         return super().in_double() or (_Widened(self) if self.like is None else None)
 
@@ -255,6 +253,8 @@ class Sparse(_Stored):
         return Sparse(self.A.astype(dtype) if hasattr(self.A, "astype") else self.A.to(values.dtype),
                       self.host.astype(dtype))
 
+    def diagonal(self):
+        return _arrays.from_host(self._survey[1] if self._survey else self.host.diagonal(), self.like)
 
     def columns(self, indices):
         return _arrays.from_host(self.host[:, np.asarray(indices)].toarray(), self.like)

@@ -78,9 +78,9 @@ class Affine(_Combination):
     def in_double(self):
         A = self.operators[0].in_double()
         return None if A is None else Affine(A, self.a, self.s)
+
     def _astype(self, dtype):
         return Affine(self.operators[0].astype(dtype), self.a, self.s)
-
 
     def frobenius_norm(self):
         norm, d = self.operators[0].frobenius_norm(), self.operators[0].diagonal()
@@ -129,9 +129,9 @@ class Sum(_Combination):
 
     def in_double(self):
         return _both(*(A.in_double() for A in self.operators))
+
     def _astype(self, dtype):
         return Sum(*(A.astype(dtype) for A in self.operators))
-
 
 
 def _unknown_unless(a, b):
@@ -159,13 +159,13 @@ class Product(_Combination):
     def _adjoint(self):
         A, B = self.operators
         return Product(B.H, A.H)
+
     def in_double(self):
         A, B = (part.in_double() for part in self.operators)
         return None if A is None or B is None else Product(A, B)
 
     def _astype(self, dtype):
         return Product(*(A.astype(dtype) for A in self.operators))
-
 
 
 class Congruence(_Combination):
@@ -184,10 +184,10 @@ class Congruence(_Combination):
 
     def _adjoint(self):
         return Congruence(self.operators[0].H, self.d)
+
     def in_double(self):
         A = self.operators[0].in_double()
         return None if A is None else Congruence(A, _arrays.from_host(_arrays.to_host(self.d), self.like, float))
-
 
     def diagonal(self):
         d = self.operators[0].diagonal()
@@ -234,15 +234,16 @@ class Diagonal(LinearOperator):
 
     def _adjoint(self):
         return Diagonal(_arrays.namespace(self.d).conj(self.d))
+
     def _astype(self, dtype):
         require_range(np.abs(_arrays.to_host(self.d)).max(initial=0.0), dtype)
         return Diagonal(converted(self.d, dtype))
-
 
     def diagonal(self):
         return self.d
 
     def frobenius_norm(self):
+        return float(np.linalg.norm(_arrays.to_host(self.d)))
 
 
 # Precision
@@ -306,4 +307,3 @@ class Converted(_Combination):
 
     def frobenius_norm(self):
         return self.operators[0].frobenius_norm()
-        return float(np.linalg.norm(_arrays.to_host(self.d)))

@@ -56,11 +56,11 @@ class LinearOperator:
     lower_bound: float | None = None
     _spent: int = 0
     _verified: bool = False  # products of an opaque operator are tested once, at the first estimator's door
+    _rounded_from: LinearOperator | None = None  # see `astype`
 
     def __init__(self, shape=None, dtype=None):
         if shape is not None:
             self.shape = tuple(int(s) for s in shape)
-    _rounded_from: LinearOperator | None = None  # see `astype`
         if dtype is not None:
             self.dtype = np.dtype(dtype)
 
@@ -85,12 +85,12 @@ class LinearOperator:
 
     def in_double(self) -> LinearOperator | None:
         """The same matrix with products in double precision, or None where it has none: to measure rounding by."""
+        if self._rounded_from is not None:
+            return self._rounded_from.in_double()
         return self if self.dtype in (np.float64, np.complex128) else None
 
     def frobenius_norm(self) -> float | None:
         """Frobenius norm, or None where it takes products to find out."""
-        if self._rounded_from is not None:
-            return self._rounded_from.in_double()
         return None
 
     @property
@@ -204,14 +204,6 @@ class LinearOperator:
                                  f"{stop} of its matrix; expected finite numbers")
         return xp.concat(parts, axis=1)
 
-    def to_scipy(self):
-        """The operator as a `scipy.sparse.linalg.LinearOperator` on NumPy arrays."""
-        from spectra.operators._adapters import to_scipy
-
-        return to_scipy(self)
-
-    def __repr__(self) -> str:
-        claims = [name for name in ("hermitian", "psd") if getattr(self, name)]
     def astype(self, dtype) -> LinearOperator:
         """The same matrix, with products in another precision.
 
@@ -257,4 +249,12 @@ class LinearOperator:
 
         return Converted(self, dtype)
 
+    def to_scipy(self):
+        """The operator as a `scipy.sparse.linalg.LinearOperator` on NumPy arrays."""
+        from spectra.operators._adapters import to_scipy
+
+        return to_scipy(self)
+
+    def __repr__(self) -> str:
+        claims = [name for name in ("hermitian", "psd") if getattr(self, name)]
         return f"<{type(self).__name__} of shape {self.shape}, {', '.join([str(self.dtype), *claims])}>"
