@@ -6,6 +6,7 @@ standard has no random numbers, so probes are drawn on the host and moved: one s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import array_api_compat
@@ -46,7 +47,20 @@ def from_host(a: np.ndarray, like, dtype=None):
     xp = namespace(like)
     if not a.flags.writeable or not a.flags.c_contiguous:
         a = a.copy()
+    if is_torch_array(like):  # the host goes on while the device gets it
+        return xp.asarray(a).to(device=like.device, dtype=getattr(xp, dtype.name), non_blocking=True, copy=True)
     return xp.astype(xp.asarray(a, device=device(like)), getattr(xp, dtype.name))
+
+
+def together(*arrays) -> list[np.ndarray]:
+    """Small arrays of one library as NumPy's, in one trip: the host waits for a device at each."""
+    if is_numpy_array(arrays[0]):
+        return list(arrays)
+    xp = namespace(arrays[0])
+    kind = xp.result_type(*arrays)
+    home = to_host(xp.concat([xp.reshape(xp.astype(x, kind), (-1,)) for x in arrays]))
+    ends = np.cumsum([math.prod(x.shape) for x in arrays])
+    return [part.reshape(x.shape) for part, x in zip(np.split(home, ends[:-1]), arrays, strict=True)]
 
 
 def dtype_of(x) -> np.dtype:
@@ -71,6 +85,11 @@ def eps(dtype) -> float:
 
 def column_dots(U, V) -> np.ndarray:
     """Inner products <u_j, v_j> of the columns of two blocks, at home in double precision."""
+    return to_host(resident_dots(U, V))
+
+
+def resident_dots(U, V):
+    """The same where the blocks are, to be brought home with others."""
     if is_numpy_array(U):
         total = np.zeros(U.shape[1], dtype=np.result_type(U, V, np.float64))
         conjugate = np.iscomplexobj(U)
@@ -81,7 +100,7 @@ def column_dots(U, V) -> np.ndarray:
     xp = namespace(U)
     wide = xp.complex128 if xp.isdtype(U.dtype, "complex floating") else xp.float64
     parts = [xp.astype(xp.vecdot(U[rows, :], V[rows, :], axis=-2), wide) for rows in chunks(U.shape[0], 16 * _CHUNK)]
-    return to_host(sum(parts[1:], start=parts[0]))
+    return sum(parts[1:], start=parts[0])
 
 
 def column_norms(V) -> np.ndarray:
@@ -92,6 +111,55 @@ def column_norms(V) -> np.ndarray:
 def scale_columns(V, factors: np.ndarray):
     """V times a diagonal matrix given on the host."""
     return V * from_host(np.atleast_1d(factors)[None, :], V, dtype_of(V))
+
+
+def units(n: int, indices: np.ndarray, like, dtype):
+    """Unit vectors e_i, i in `indices`, as the columns of an (n, k) block made where it is wanted."""
+    if like is None or is_numpy_array(like):
+        block = np.zeros((n, len(indices)), dtype=dtype)
+        block[indices, np.arange(len(indices))] = 1
+        return block
+    xp, where = namespace(like), device(like)
+    places = xp.asarray(np.asarray(indices, dtype=np.int64), device=where)
+    hit = xp.arange(n, dtype=xp.int64, device=where)[:, None] == places[None, :]
+    return xp.astype(hit, getattr(xp, np.dtype(dtype).name))
+
+
+def total(x) -> float:
+    """Sum of the real parts of an array, in double precision."""
+    if is_numpy_array(x):
+        return float(np.sum(x.real, dtype=float))
+    xp = namespace(x)
+    return float(xp.sum(xp.astype(real(x), xp.float64)))
+
+
+def extremes(x) -> tuple[float, float]:
+    """Least and largest real part in an array; NaN where there is one."""
+    xp, x = namespace(x), real(x)
+    least, largest = together(xp.min(x), xp.max(x))
+    return float(least), float(largest)
+
+
+def real(x):
+    """Real part."""
+    xp = namespace(x)
+    return xp.real(x) if xp.isdtype(x.dtype, "complex floating") else x
+
+
+class Lasting:
+    """An array of the host that a device wants again and again: moved there once."""
+
+    def __init__(self, a: np.ndarray):
+        self.a = a
+        self._where = self._there = None
+
+    def beside(self, V, dtype: np.dtype | None = None):
+        """The array in the library and on the device of V, in `dtype`, by default that of V."""
+        dtype = np.dtype(dtype or dtype_of(V))
+        where = namespace(V), device(V), dtype
+        if self._where != where:
+            self._there, self._where = from_host(self.a, V, dtype), where
+        return self._there
 
 
 def adjoint(V):

@@ -12,6 +12,7 @@ import spectra
 from spectra import graphs, plot
 from spectra.cli._answer import Answer, draw, source, with_error
 from spectra.cli._input import NAMES, Input
+from spectra.krylov._bounds import gershgorin
 from spectra.results import Estimate, SpectralDensity
 
 __all__ = ["density", "info", "logdet"]
@@ -29,7 +30,8 @@ def info(args) -> Answer:
     if matrix.read.kind == "graph":
         found |= _of_nodes(matrix.A)
     if op.hermitian:
-        found |= {"gershgorin": _gershgorin(op), "spectral_bounds": list(spectra.spectral_bounds(op, rng=args.rng))}
+        found |= {"gershgorin": list(gershgorin(op) or ()),
+                  "spectral_bounds": list(spectra.spectral_bounds(op, rng=args.rng))}
     found["facts"] = matrix.read.facts
     lines = [f"  {name.replace('_', ' '):<16}{_plainly(value)}" for name, value in found.items() if value != {}]
     return Answer(matrix.to_dict() | {"matrix": found}, [matrix.title, *lines])
@@ -75,13 +77,6 @@ def _of_nodes(A) -> dict[str, Any]:
     neighbours = np.diff(linked.indptr)
     return {"neighbours": [int(neighbours.min()), int(neighbours.max())],
             "isolated_nodes": int(np.sum(neighbours == 0)), "components": int(graphs.components(linked).max()) + 1}
-
-
-def _gershgorin(op) -> list[float]:
-    """The interval that holds all of Gershgorin's discs."""
-    centre = np.asarray(op.diagonal()).real
-    radius = op.absolute_row_sums() - np.abs(centre)
-    return [float((centre - radius).min()), float((centre + radius).max())]
 
 
 # What is shown

@@ -133,7 +133,7 @@ class Nystrom:
         n = self.operator.shape[0]
         diagonal = self.operator.diagonal()
         if diagonal is not None:
-            trace = float(np.sum(_arrays.to_host(diagonal).real, dtype=float))
+            trace = _arrays.total(diagonal)
         else:  # Hutchinson's estimate from the start vectors, of which the first step knows all
             first = run.projection(1)
             trace = float(np.trace(run.R.conj().T @ first @ run.R).real) / run.R.shape[1]

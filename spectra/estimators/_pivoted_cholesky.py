@@ -98,25 +98,27 @@ class PivotedCholesky:
             raise ValueError(f"PivotedCholesky needs the diagonal and the columns of A, which {type(op).__name__} does "
                              "not know; implement diagonal() and columns(indices), or take Nystrom, which needs "
                              "products alone")
-        entries = wide(diagonal).real.copy()
-        if not np.all(entries > 0):
-            raise ValueError(f"PivotedCholesky needs a positive diagonal, found {entries.min():.4g}; "
+        least, self.scale = _arrays.extremes(diagonal)
+        if not least > 0:
+            raise ValueError(f"PivotedCholesky needs a positive diagonal, found {least:.4g}; "
                              "a positive definite matrix has one")
         rank, share = _limits(op.shape[0], rank, {"rtol": rtol, "accuracy": accuracy})
-        floor, trace = op.lower_bound or 0.0, entries.sum()
+        floor, trace = op.lower_bound or 0.0, _arrays.total(diagonal)
 
         def enough(left, logdet):
             """Of the residual diagonal, and log det L11."""
-            if left.sum() <= share * trace:
+            if _arrays.total(left) <= share * trace:
                 return True
-            rest = np.log(left[left > 0])
-            return bool(accuracy and floor > 0 and
-                        np.sum(rest) - len(rest) * np.log(floor) <= accuracy * abs(logdet + np.sum(rest)))
+            if not (accuracy and floor > 0):
+                return False
+            xp, positive = _arrays.namespace(left), left > 0
+            rest = _arrays.total(xp.log(xp.where(positive, left, 1.0)))
+            excess = rest - _arrays.total(xp.astype(positive, left.dtype)) * np.log(floor)
+            return excess <= accuracy * abs(logdet + rest)
 
-        self.scale = float(entries.max())
         self._floor = op.shape[0] * _arrays.eps(op.dtype) * self.scale
-        rows, self.pivots, entries = _factorise(op, entries, rank, enough, self._floor)
-        self._keep(rows, entries)
+        rows, self.pivots, left = _factorise(op, diagonal, rank, enough, self._floor)
+        self._keep(rows, _arrays.to_host(left))
 
     @property
     def rank(self) -> int:
@@ -125,14 +127,16 @@ class PivotedCholesky:
     def _keep(self, rows, entries):
         """What products with C^-1 and C^-H take: L11^-1, W = L21 L11^-1 and D^-1/2, in the order pivots first."""
         n, op = len(entries), self.operator
-        self._rest = np.setdiff1d(np.arange(n), self.pivots)
-        self._order = np.concatenate([self.pivots, self._rest]).astype(int)
-        self._back = np.argsort(self._order)
-        self.residual = np.maximum(entries[self._rest], self._floor)
+        rest = np.setdiff1d(np.arange(n), self.pivots)
+        order = np.concatenate([self.pivots, rest]).astype(np.int64)
+        self._order, self._back = _arrays.Lasting(order), _arrays.Lasting(np.argsort(order))
+        self.residual = np.maximum(entries[rest], self._floor)
+        self._scaling = _arrays.Lasting(self.residual**-0.5)
         corner = wide(_arrays.adjoint(take(rows, self.pivots)))
         self.smallest_pivot = float(np.min(np.diag(corner).real, initial=np.sqrt(self.scale)) ** 2)
-        self._inverse = solve_triangular(corner, np.eye(self.rank), lower=True) if self.rank else corner
-        self._weights = _arrays.adjoint(take(rows, self._rest)) @ _arrays.from_host(self._inverse, op.like, op.dtype)
+        inverse = solve_triangular(corner, np.eye(self.rank), lower=True) if self.rank else corner
+        self._inverse = _arrays.Lasting(inverse)
+        self._weights = _arrays.adjoint(take(rows, rest)) @ _arrays.from_host(inverse, op.like, op.dtype)
         self.logdet = float(2 * np.sum(np.log(np.diag(corner).real)) + np.sum(np.log(self.residual)))
 
     def solve(self, V):
@@ -152,16 +156,15 @@ class PivotedCholesky:
         """C^-1 V, V in the order of A."""
         xp, r = _arrays.namespace(V), self.rank
         V = _rows(V, self._order)
-        below = _scaled_rows(V[r:, :] - self._cast(V) @ V[:r, :], self.residual**-0.5)
-        return xp.concat([_arrays.from_host(self._inverse, V, _arrays.dtype_of(V)) @ V[:r, :], below], axis=0)
+        below = self._scaling.beside(V)[:, None] * (V[r:, :] - self._cast(V) @ V[:r, :])
+        return xp.concat([self._inverse.beside(V) @ V[:r, :], below], axis=0)
 
     def _out(self, V):
         """C^-H V, in the order of A."""
         xp, r = _arrays.namespace(V), self.rank
-        below = _scaled_rows(V[r:, :], self.residual**-0.5)
-        inverse = _arrays.from_host(self._inverse.conj().T, V, _arrays.dtype_of(V))
-        return _rows(xp.concat([inverse @ V[:r, :] - _arrays.adjoint(self._cast(V)) @ below, below], axis=0),
-                     self._back)
+        below = self._scaling.beside(V)[:, None] * V[r:, :]
+        above = _arrays.adjoint(self._inverse.beside(V)) @ V[:r, :] - _arrays.adjoint(self._cast(V)) @ below
+        return _rows(xp.concat([above, below], axis=0), self._back)
 
     def _cast(self, V):
         """The weights in the dtype of V."""
@@ -212,27 +215,29 @@ def _limits(n: int, rank, goals: dict) -> tuple[int, float]:
     return min(int(rank), n), goals["rtol"] or 0.0
 
 
-def _factorise(op, left, rank, enough, floor):
+def _factorise(op, diagonal, rank, enough, floor):
     """L^H (a row a pivot), the pivots, and the residual diagonal; the pivots' is 0."""
-    n, k, logdet, pivots = len(left), 0, 0.0, np.zeros(0, dtype=int)
+    xp, n, k, logdet, pivots = _arrays.namespace(diagonal), op.shape[0], 0, 0.0, np.zeros(0, dtype=int)
     rows = _arrays.empty((rank, n), op.like, op.dtype)
-    while k < rank and left.max() > floor and not enough(left, logdet):
+    left = xp.astype(_arrays.real(diagonal), xp.float64)
+    free = xp.ones_like(left)  # 0 for a pivot
+    while k < rank and (largest := _arrays.extremes(left)[1]) > floor and not enough(left, logdet):
         size = min(_BLOCK, rank - k, n - k)
-        candidates = np.argsort(-left, kind="stable")[:size]
+        candidates = _arrays.to_host(xp.argsort(left, descending=True, stable=True)[:size])
         known = take(rows[:k, :], candidates)
         G = op.columns(candidates) - _arrays.adjoint(rows[:k, :]) @ known
-        H = wide(_rows(G, candidates))
-        chosen, factor = _pivots(H, max(floor, _WORTH_TAKING * left[candidates[0]]))
+        H = wide(_arrays.namespace(G).take(G, xp.asarray(candidates, device=_arrays.device(G)), axis=0))
+        chosen, factor = _pivots(H, max(floor, _WORTH_TAKING * largest))
         if not len(chosen):  # the diagonal had lost its digits
-            left[candidates[0]] = 0.0
+            left[int(candidates[0])] = 0.0
             continue
         new = times(take(G, chosen), np.linalg.inv(factor).conj().T)
         m, taken = len(chosen), candidates[chosen]
         rows[k : k + m, :] = _arrays.adjoint(new)
-        left = left - wide(_arrays.namespace(new).sum(abs(new) ** 2, axis=1))
+        free = free - xp.sum(_arrays.units(n, taken, left, np.float64), axis=1)
+        left = free * (left - xp.astype(xp.sum(abs(new) ** 2, axis=1), xp.float64))
         pivots, k = np.concatenate([pivots, taken]), k + m
         logdet += 2 * np.sum(np.log(np.diag(factor).real))
-        left[pivots] = 0.0
     return rows[:k, :], pivots, left
 
 
@@ -250,10 +255,5 @@ def _pivots(H, least: float):
     return chosen, np.tril(F[chosen])
 
 
-def _rows(V, indices):
-    xp = _arrays.namespace(V)
-    return xp.take(V, xp.asarray(indices, device=_arrays.device(V)), axis=0)
-
-
-def _scaled_rows(V, factors):
-    return _arrays.from_host(factors, V, _arrays.dtype_of(V))[:, None] * V
+def _rows(V, order: _arrays.Lasting):
+    return _arrays.namespace(V).take(V, order.beside(V, np.int64), axis=0)

@@ -51,11 +51,10 @@ class Jacobi:
                              "a positive definite matrix has one")
         self.diagonal = diagonal
         self.logdet = float(np.sum(np.log(entries)))
-        self._entries = entries
+        self._entries, self._inverse = entries, _arrays.Lasting(1 / entries)
 
     def solve(self, V):
-        inverse = _arrays.from_host(1 / self._entries, V, _arrays.dtype_of(V))
-        return inverse[:, None] * V
+        return self._inverse.beside(V)[:, None] * V
 
     def congruence(self, A: LinearOperator) -> LinearOperator:
         if isinstance(A, Sparse) and A.like is None:  # a scaled copy costs no more than a few products, and gives norms
@@ -95,10 +94,8 @@ def unit_diagonal(A: LinearOperator) -> Jacobi | None:
     diagonal = A.diagonal()
     if diagonal is None:
         return None
-    entries = _arrays.to_host(diagonal).real
-    if not np.all(entries > 0) or entries.max() <= _WORTH_SCALING * entries.min():
-        return None
-    return Jacobi(diagonal)
+    least, largest = _arrays.extremes(diagonal)
+    return Jacobi(diagonal) if least > 0 and largest > _WORTH_SCALING * least else None
 
 
 # By name, for a budget
@@ -138,5 +135,4 @@ def knows_its_columns(A: LinearOperator) -> bool:
     """Whether columns may precondition A: it knows them, it is not sparse (the factors of a sparse matrix would not be
     sparse), and the diagonal is that of a definite matrix."""
     diagonal = None if isinstance(A, Sparse) else A.diagonal()
-    return diagonal is not None and bool(np.all(_arrays.to_host(diagonal).real > 0)) \
-        and A.columns(np.arange(1)) is not None
+    return diagonal is not None and _arrays.extremes(diagonal)[0] > 0 and A.columns(np.arange(1)) is not None

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from spectra import _arrays
+from spectra.krylov._bounds import gershgorin
 from spectra.operators import LinearOperator
 
 
@@ -94,7 +95,7 @@ def power_sums(A: LinearOperator) -> tuple[float, ...]:
     diagonal = A.diagonal()
     if diagonal is None:
         return (float(A.shape[0]),)
-    trace = float(np.sum(_arrays.to_host(diagonal).real, dtype=float))
+    trace = _arrays.total(diagonal)
     norm = A.frobenius_norm()
     known = norm is not None and (norm == 0 or _SMALLEST_NORM < norm < 1 / _SMALLEST_NORM)
     return (float(A.shape[0]), trace, norm**2) if known else (float(A.shape[0]), trace)
@@ -102,9 +103,5 @@ def power_sums(A: LinearOperator) -> tuple[float, ...]:
 
 def gershgorin_lower(A: LinearOperator) -> float | None:
     """Gershgorin's lower bound where the entries are stored and it is positive (a diagonally dominant matrix)."""
-    sums, diagonal = A.absolute_row_sums(), A.diagonal()
-    if sums is None or diagonal is None:
-        return None
-    centre = _arrays.to_host(diagonal).real
-    bound = float(np.min(centre - (sums - np.abs(centre))))
-    return bound if bound > 0 else None
+    discs = gershgorin(A)
+    return discs[0] if discs and discs[0] > 0 else None

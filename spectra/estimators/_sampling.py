@@ -154,7 +154,7 @@ def exact_diagonal(sampler: Sampler, left: int):
                          "another method")
     op, parts, start = sampler.op, [], 0
     for k in sampler.groups(sampler.n, 4):
-        W = sampler.multiply(_arrays.from_host(np.eye(sampler.n, k, -start), op.like, op.dtype))
+        W = sampler.multiply(_arrays.units(sampler.n, np.arange(start, start + k), op.like, op.dtype))
         parts.append(_arrays.to_host(_arrays.namespace(W).linalg.diagonal(W[start: start + k, :])))
         start += k
     d = np.concatenate(parts)

@@ -150,10 +150,8 @@ class KernelOperator(LinearOperator):
 
     def columns(self, indices):
         indices = np.asarray(indices)
-        unit = np.zeros((self.shape[0], len(indices)))
-        unit[indices, np.arange(len(indices))] = self.noise
         K = _blocks.matrix(self.kernel, self.X, rows_of(self.X, indices), self.memory)
-        return self.variance * K + _arrays.from_host(unit, self.like, self.dtype)
+        return self.variance * K + self.noise * _arrays.units(self.shape[0], indices, self.like, self.dtype)
 
     def todense(self):
         if self._formed is not None:
@@ -180,7 +178,7 @@ class KernelOperator(LinearOperator):
         """Frobenius norm; the first time in about the time of a product, which is not counted as one."""
         if self._norm is None:
             square = self.variance**2 * _blocks.squared_norm(self.kernel, self.X, self.memory)
-            trace = float(_arrays.to_host(self._scaled.diagonal(self.X)).sum(dtype=float))
+            trace = _arrays.total(self._scaled.diagonal(self.X))
             self._norm = math.sqrt(square + 2 * self.noise * trace + self.shape[0] * self.noise**2)
         return self._norm
 

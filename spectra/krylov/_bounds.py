@@ -88,7 +88,7 @@ def spectral_bounds(A, *, steps: int = 30, rng=None, check: bool = True) -> tupl
     size = max(abs(inner[0]), abs(inner[1]))
     _require_claims(op, inner[0], np.sqrt(_arrays.eps(op.dtype)) * size)
     rounding = 4 * np.sqrt(op.shape[0]) * _arrays.eps(op.dtype) * size
-    discs = _gershgorin(op)
+    discs = gershgorin(op) or (-np.inf, np.inf)
     floor = max(0.0 if op.psd else -np.inf, -np.inf if op.lower_bound is None else op.lower_bound)
     lo, hi = max(outer[0], discs[0]) - rounding, min(outer[1], discs[1]) + rounding
     return float(max(lo, floor)), float(max(hi, floor))
@@ -162,14 +162,16 @@ def _end(alpha: np.ndarray, beta: np.ndarray, delta: float):
     return size * theta[-1], size * (theta[-1] + np.exp(outside))
 
 
-def _gershgorin(op: LinearOperator):
-    """Every eigenvalue lies in a disc about a diagonal entry, of radius the sum of the other entries of its row."""
+def gershgorin(op: LinearOperator) -> tuple[float, float] | None:
+    """Every eigenvalue lies in a disc about a diagonal entry, of radius the sum of the other entries of its row; None
+    where the entries are not stored."""
     sums, diagonal = op.absolute_row_sums(), op.diagonal()
     if sums is None or diagonal is None:
-        return -np.inf, np.inf
-    centres = _arrays.to_host(diagonal).real.astype(float)
-    radii = sums - np.abs(centres)
-    return np.min(centres - radii), np.max(centres + radii)
+        return None
+    xp = _arrays.namespace(sums)
+    centres = xp.astype(_arrays.real(diagonal), sums.dtype)
+    radii = sums - abs(centres)
+    return _arrays.extremes(centres - radii)[0], _arrays.extremes(centres + radii)[1]
 
 
 def _require_claims(op: LinearOperator, lowest: float, rounding: float):

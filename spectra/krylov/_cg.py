@@ -216,12 +216,11 @@ class _BlockCG:
         factorisation comes first, so that the Gram matrix is no worse conditioned than P.
         """
         W, z = _arrays.namespace(V).linalg.qr(V)
-        U, s, Vh = np.linalg.svd(wide(z), full_matrices=False)
+        z = wide(z)
+        U, s, Vh = np.linalg.svd(z, full_matrices=False)
         rank = int(np.sum(s > _NOISE * self.eps * (size + s[0])))
         if rank < len(s):
             W, z = times(W, U[:, :rank]), s[:rank, None] * Vh[:rank]
-        else:
-            z = wide(z)
         if self.preconditioner is None or rank == 0:
             return W, W, z, 1.0, np.eye(rank)
         Z = self.preconditioner.solve(W)
@@ -234,10 +233,12 @@ class _BlockCG:
 
     def _curvature(self, D, AD):
         """G = D' A D, or None where rounding hides whether it is positive."""
-        G = _hermitian_gram(D, AD)
+        G, long, short = _arrays.together(
+            _arrays.adjoint(D) @ AD, _arrays.resident_dots(AD, AD), _arrays.resident_dots(D, D))
         if not np.all(np.isfinite(G)):
             raise ValueError("a product in cg returned NaN or Inf; expected finite numbers from the operator")
-        self.scale = max(self.scale, np.max(_arrays.column_norms(AD) / _arrays.column_norms(D)))
+        G = _hermitian(G)
+        self.scale = max(self.scale, np.sqrt(np.max(long.real / short.real)))
         if _cholesky(G) is not None:
             return G
         lowest = eigh(G, _hermitian_gram(D, D), eigvals_only=True)[0]
@@ -251,7 +252,11 @@ class _BlockCG:
 
 
 def _hermitian_gram(U, V) -> np.ndarray:
-    G = wide(_arrays.gram(U, V))
+    return _hermitian(_arrays.gram(U, V))
+
+
+def _hermitian(G) -> np.ndarray:
+    G = wide(G)
     return (G + G.conj().T) / 2
 
 

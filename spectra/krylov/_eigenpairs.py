@@ -17,6 +17,7 @@ Reference: Wu and Simon, SIMAX 22 (2000), doi 10.1137/S0895479898334605.
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import NamedTuple
 
@@ -199,10 +200,12 @@ class _Search:
         for j in range(self.kept, self.steps):
             q = self.Q[j, :]
             w = (self.op @ q[:, None])[:, 0]
-            self.T[j, j] = _arrays.column_dots(q[:, None], w[:, None])[0].real
-            self.size = max(self.size, _norm(w))
-            w = self._orthogonal(j + 1, w)
-            self.beta = _norm(w)
+            pairs = [(q, w), (w, w)]
+            with np.errstate(invalid="ignore", over="ignore"):  # a product that is not finite is named below
+                w = self._orthogonal(j + 1, w)
+                forms = _arrays.together(*(_arrays.resident_dots(x[:, None], y[:, None]) for x, y in [*pairs, (w, w)]))
+            self.T[j, j], long, short = (float(form[0].real) for form in forms)
+            self.size, self.beta = max(self.size, math.sqrt(long)), math.sqrt(short)
             if not np.isfinite(self.T[j, j] + self.beta):
                 raise ValueError("a product in eigenpairs returned NaN or Inf; expected finite numbers")
             if self.beta <= np.sqrt(self.op.shape[0]) * _arrays.eps(self.op.dtype) * self.size:

@@ -149,22 +149,20 @@ class LanczosRun:
             if self.broken.all():
                 self._alpha.append(self._alpha[0])
                 self._beta.append(np.zeros_like(self.norms))
-            elif self._products is self.A:
-                self._one_step()
+            elif self.reorthogonalize:
+                self._orthogonal_step()
             else:
                 self._fused_step()
 
-    def _one_step(self):
+    def _orthogonal_step(self):
         q = self._q
-        if self.reorthogonalize:
-            self._keep(q)
+        self._keep(q)
         w = self._product()
-        alpha = self._finite(_arrays.column_dots(q, w).real)
-        w = w - _arrays.scale_columns(q, alpha)
-        if self.reorthogonalize:
+        with np.errstate(invalid="ignore", over="ignore"):  # a product that is not finite is named below
+            alpha = _arrays.resident_dots(q, w)
             w = self._orthogonal(self._orthogonal(w))
-        beta = self._finite(_arrays.column_norms(w))
-        inverse = self._record(alpha, beta)
+            alpha, square = _arrays.together(alpha, _arrays.resident_dots(w, w))
+        inverse = self._record(self._finite(alpha.real), self._finite(np.sqrt(np.maximum(square.real, 0.0))))
         self._q_before, self._q = q, _arrays.scale_columns(w, inverse)
 
     def _fused_step(self):
@@ -175,18 +173,20 @@ class LanczosRun:
         """
         q, first = self._q, self._scale is None
         guess, beta = (0.0, 0.0) if first else (self._alpha[-1], self._beta[-1])
-        w, cross, square = self._products._step(q, self._q_before, 1 / (self._scale or 1.0), -guess, -beta)
+        with np.errstate(over="ignore", invalid="ignore"):  # before there is a scale, or a product is not finite
+            w, cross, square = self._products._step(q, self._q_before, 1 / (self._scale or 1.0), -guess, -beta)
         if first:
             self._scale = 1.0 if np.all((square > _TINY) & (square < 1 / _TINY)) else power_of_two(w)
             if self._scale != 1:
                 w = w / self._scale
-                cross, square = _arrays.column_dots(q, w), _arrays.column_dots(w, w)
+                cross, square = _arrays.column_dots(q, w), _arrays.column_dots(w, w).real
+        cross = cross.real
         alpha, left = self._finite(guess + cross), square - cross**2
         if not np.all((left > _CANCELLED * square) | self.broken):
-            w = self._products.remainder(w, q, cross, 1.0)
-            cross, left = 0.0, _arrays.column_dots(w, w)
+            w = self._products._remainder(w, q, cross, 1.0)
+            cross, left = 0.0, _arrays.column_dots(w, w).real
         inverse = self._record(alpha, self._finite(np.sqrt(np.maximum(left, 0.0))))
-        self._q_before, self._q = q, self._products.remainder(w, q, cross, inverse)
+        self._q_before, self._q = q, self._products._remainder(w, q, cross, inverse)
 
     def _finite(self, numbers):
         if not np.all(np.isfinite(numbers)):
@@ -195,12 +195,11 @@ class LanczosRun:
         return numbers
 
     def _product(self):
-        """(A q - beta q_before) / scale, with a power of two for scale so that squares of entries cannot overflow."""
+        """A q / scale, with a power of two for scale so that squares of entries cannot overflow."""
+        w = self.A @ self._q
         if self._scale is None:
-            w = self.A @ self._q
             self._scale = power_of_two(w)
-            return w / self._scale if self._scale != 1 else w
-        return self.A._step(self._q, self._q_before, 1 / self._scale, 0.0, -self._beta[-1])[0]
+        return w / self._scale if self._scale != 1 else w
 
     def _record(self, alpha, beta):
         """Take down a step; what normalises its residual, 0 for a column that has ended."""

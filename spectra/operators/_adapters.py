@@ -162,7 +162,7 @@ class Dense(_Stored):
 
     def absolute_row_sums(self):
         xp = _arrays.namespace(self.A)
-        return _arrays.to_host(xp.sum(xp.abs(self.A), axis=1)).astype(float)
+        return xp.astype(xp.sum(xp.abs(self.A), axis=1), xp.float64)
 
     def _largest_asymmetry(self):
         """By tiles, which stay in cache on a host and are large on a device, over one triangle."""
@@ -263,7 +263,8 @@ class Sparse(_Stored):
         return _scaled_norm(np, self.host.data)
 
     def absolute_row_sums(self):
-        return self._survey[2] if self._survey else np.asarray(abs(self.host).sum(1), dtype=float).ravel()
+        sums = self._survey[2] if self._survey else np.asarray(abs(self.host).sum(1), dtype=float).ravel()
+        return _arrays.from_host(sums, self.like)
 
     def _largest_asymmetry(self):
         if self._survey:

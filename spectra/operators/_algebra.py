@@ -71,9 +71,7 @@ class Affine(_Combination):
             return None
         if not self.s:
             return self.a * C
-        unit = np.zeros((self.shape[0], len(indices)))
-        unit[np.asarray(indices), np.arange(len(indices))] = 1.0
-        return self.a * C + self.s * _arrays.from_host(unit, self.like, self.dtype)
+        return self.a * C + self.s * _arrays.units(self.shape[0], np.asarray(indices), self.like, self.dtype)
 
     def in_double(self):
         A = self.operators[0].in_double()

@@ -80,7 +80,7 @@ class LinearOperator:
         return None
 
     def absolute_row_sums(self):
-        """Sums of the absolute values of each row, on the host, shape (n,), or None (Gershgorin needs them)."""
+        """Sums of the absolute values of each row, in double precision, shape (n,), or None (Gershgorin needs them)."""
         return None
 
     def in_double(self) -> LinearOperator | None:
@@ -138,7 +138,12 @@ class LinearOperator:
         for factor, block in ((b, V), (c, U)):
             if block is not None and np.any(factor):
                 W = W + (_arrays.scale_columns(block, factor) if np.ndim(factor) else factor * block)
-        return W, _arrays.column_dots(V, W), _arrays.column_dots(W, W).real
+        cross, square = _arrays.together(_arrays.resident_dots(V, W), _arrays.resident_dots(W, W))
+        return W, cross, square.real
+
+    def _remainder(self, W, V, d, e):
+        """(W - d V) e with one d and e a column; W may be overwritten."""
+        return _arrays.scale_columns(W - _arrays.scale_columns(V, d) if np.any(d) else W, e)
 
     # Algebra
 
@@ -196,8 +201,7 @@ class LinearOperator:
             stop = min(start + block, n)
             known = self.columns(np.arange(start, stop))
             if known is None:
-                unit = np.eye(n, stop - start, -start)
-                known = self._product(_arrays.from_host(unit, self.like, self.dtype))
+                known = self._product(_arrays.units(n, np.arange(start, stop), self.like, self.dtype))
             parts.append(known)
             if not xp.all(xp.isfinite(known)):
                 raise ValueError(f"a product of {type(self).__name__} returned NaN or Inf, in columns {start + 1} to "

@@ -42,6 +42,5 @@ class _Resident(LinearOperator):
         self.operator._spent += V.shape[1]
         return self.operator._kernel("step", V)(self.matrix, V, U, a, b, c, out=U)
 
-    def remainder(self, W, V, d, e):
-        """(W - d V) e in place of W, with one d and e a column."""
+    def _remainder(self, W, V, d, e):
         return self.operator._kernel("remainder", V)(W, V, d, e)
