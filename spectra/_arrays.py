@@ -63,6 +63,14 @@ def together(*arrays) -> list[np.ndarray]:
     return [part.reshape(x.shape) for part, x in zip(np.split(home, ends[:-1]), arrays, strict=True)]
 
 
+def moved(x, like, dtype: np.dtype):
+    """`x` in the library and on the device of `like`, in `dtype`; through the host where it comes from elsewhere."""
+    xp = namespace(like)
+    if like is None or namespace(x) is not xp or device(x) != device(like):
+        return from_host(to_host(x), like, dtype)
+    return xp.astype(x, getattr(xp, np.dtype(dtype).name))
+
+
 def dtype_of(x) -> np.dtype:
     """dtype of an array of any library, as NumPy's."""
     if isinstance(x.dtype, np.dtype):

@@ -123,7 +123,7 @@ def _exact(sampler: Sampler, left: int):
 
 
 def _hutchinson(sampler: Sampler, left: int):
-    return _mean(sampler, _sample_blocks(sampler, None, left), 0.0)
+    return _mean(sampler, _sample_blocks(sampler, None, left))
 
 
 def _diagpp(sampler: Sampler, left: int):
@@ -134,7 +134,8 @@ def _diagpp(sampler: Sampler, left: int):
     Z = sampler.multiply(Q)
     xp = _arrays.namespace(Q)
     captured = xp.sum(Z * xp.conj(Q), axis=1)
-    return _mean(sampler, _sample_blocks(sampler, Q, left - 2 * k), _arrays.to_host(captured))
+    value, stderr, count = _mean(sampler, _sample_blocks(sampler, Q, left - 2 * k))
+    return value + sampler.scale * _arrays.to_host(captured), stderr, count
 
 
 METHODS = {"exact": _exact, "hutchinson": _hutchinson, "diag++": _diagpp}
@@ -147,7 +148,7 @@ def _sample_blocks(sampler: Sampler, Q, count: int) -> Iterator:
         yield V * sampler.multiply(off(Q, V))
 
 
-def _mean(sampler: Sampler, blocks: Iterable, captured):
+def _mean(sampler: Sampler, blocks: Iterable):
     """Mean over all columns, its standard error, and their number; one block at a time, without cancellation."""
     count, mean, squares = 0, 0.0, 0.0
     for block in blocks:
@@ -159,6 +160,6 @@ def _mean(sampler: Sampler, blocks: Iterable, captured):
         mean = mean + change * (k / (count + k))
         count += k
     value, squares = (_arrays.to_host(x) for x in (mean, squares))
-    value = value.astype(np.result_type(value, np.float64)) + captured
+    value = value.astype(np.result_type(value, np.float64))
     stderr = np.sqrt(squares.astype(float) / (count - 1) / count) if count > 1 else np.full(len(value), np.inf)
     return sampler.scale * value, sampler.scale * stderr, count

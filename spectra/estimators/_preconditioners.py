@@ -45,28 +45,29 @@ class Jacobi:
         if not _arrays.is_array(diagonal) or diagonal.ndim != 1:
             raise TypeError(f"Jacobi needs the diagonal of A, an array of shape (n,), found a "
                             f"{type(diagonal).__name__}; an operator that knows it has A.diagonal()")
-        entries = _arrays.to_host(diagonal).real.astype(float)
-        if not np.all(entries > 0):
-            raise ValueError(f"Jacobi needs a positive diagonal, found {entries.min():.4g}; "
+        least, self._largest = _arrays.extremes(diagonal)
+        if not least > 0:
+            raise ValueError(f"Jacobi needs a positive diagonal, found {least:.4g}; "
                              "a positive definite matrix has one")
-        self.diagonal = diagonal
-        self.logdet = float(np.sum(np.log(entries)))
-        self._entries, self._inverse = entries, _arrays.Lasting(1 / entries)
+        xp = _arrays.namespace(diagonal)
+        self.diagonal, self._entries = diagonal, xp.astype(_arrays.real(diagonal), xp.float64)
+        self.logdet = _arrays.total(xp.log(self._entries))
 
     def solve(self, V):
-        return self._inverse.beside(V)[:, None] * V
+        return _arrays.moved(1 / self._entries, V, _arrays.dtype_of(V))[:, None] * V
 
     def congruence(self, A: LinearOperator) -> LinearOperator:
+        root = self._entries**-0.5
         if isinstance(A, Sparse) and A.like is None:  # a scaled copy costs no more than a few products, and gives norms
-            half = sparse.diags_array((1 / np.sqrt(self._entries)).astype(A.dtype))
+            root = _arrays.to_host(root)
+            half = sparse.diags_array(root.astype(A.dtype))
             scaled = Sparse(half @ A.host @ half)
             wide = A.in_double()
-            scaled._rounded_from = None if wide.dtype == A.dtype else Congruence(wide, 1 / np.sqrt(self._entries))
+            scaled._rounded_from = None if wide.dtype == A.dtype else Congruence(wide, root)
         else:
-            dtype = A.dtype.type(0).real.dtype
-            scaled = Congruence(A, _arrays.from_host(1 / np.sqrt(self._entries), A.like, dtype))
+            scaled = Congruence(A, _arrays.moved(root, A.like, A.dtype.type(0).real.dtype))
         if A.lower_bound is not None and A.lower_bound > 0:
-            scaled.lower_bound = A.lower_bound / self._entries.max()
+            scaled.lower_bound = A.lower_bound / self._largest
         return scaled
 
 

@@ -95,7 +95,7 @@ def admitted(K, y, purpose: str, check: bool) -> tuple[LinearOperator, Any]:
         raise TypeError(f"y must hold real numbers, found dtype {y.dtype}")
     if tuple(y.shape) != op.shape[:1]:
         raise ValueError(f"y must have shape ({op.shape[0]},) to go with K, found {tuple(y.shape)}")
-    y = _arrays.from_host(_arrays.to_host(y), op.like, op.dtype)
+    y = _arrays.moved(y, op.like, op.dtype)
     xp = _arrays.namespace(y)
     if not xp.all(xp.isfinite(y)):
         raise ValueError("y holds NaN or Inf; expected finite targets")

@@ -174,7 +174,8 @@ class Congruence(_Combination):
         self.d = d
         self.hermitian, self.psd = A.hermitian, A.psd
         if A.lower_bound is not None and A.lower_bound > 0:
-            self.lower_bound = A.lower_bound * float((_arrays.to_host(d).astype(float) ** 2).min())
+            least, largest = _arrays.extremes(d)
+            self.lower_bound = A.lower_bound * (min(abs(least), abs(largest)) ** 2 if least * largest > 0 else 0.0)
 
     def _matmat(self, V):
         d = self.d[:, None]
@@ -185,7 +186,7 @@ class Congruence(_Combination):
 
     def in_double(self):
         A = self.operators[0].in_double()
-        return None if A is None else Congruence(A, _arrays.from_host(_arrays.to_host(self.d), self.like, float))
+        return None if A is None else Congruence(A, _arrays.moved(self.d, self.like, np.dtype(float)))
 
     def diagonal(self):
         d = self.operators[0].diagonal()
