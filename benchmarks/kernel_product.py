@@ -63,7 +63,8 @@ def without_answer(call):
     return run
 
 
-OURS = ["bare loop", *gp.KERNELS, "rbf, one column", "rbf, bilinear", "rbf, bilinear, a length-scale a dimension"]
+FIRST = ["bare loop", "rbf", "rbf, one column", "rbf, bilinear"]
+THEN = [*(name for name in gp.KERNELS if name != "rbf"), "rbf, bilinear, a length-scale a dimension"]
 
 
 def agreement(n, dtype):
@@ -101,23 +102,24 @@ class Peer:
 def measure(options):
     rounds = Rounds(options)
     python = {"GPyTorch": options.peers, "KeOps": options.keops}
-    for n, dtype in ((options.n, np.float64), (options.n, np.float32), (options.peer_n, np.float64)):
-        case = {"n": n, "dtype": np.dtype(dtype).name}
-        if options.only and case["dtype"] not in options.only:
-            continue
-        rounds.take(case, partial(ours, n, dtype), OURS)
+    cases = [{"n": n, "dtype": dtype} for n, dtype in (
+        (options.n, "float64"), (options.n, "float32"), (options.peer_n, "float64"))]
+    for case in cases:
+        rounds.take(case, partial(ours, **case), FIRST)
         if "agreement" not in (row := rounds.row(case | {"what": "rbf"})) and rounds.time_left():
-            row["agreement"] = agreement(n, dtype)
-        for package in ("KeOps", "GPyTorch") if n == options.peer_n else ("KeOps",):
+            row["agreement"] = agreement(**case)
+        for package in ("KeOps", "GPyTorch") if case["n"] == options.peer_n else ("KeOps",):
             if python[package]:
-                rounds.take(case, lambda: {package: Peer(python[package], package, n, dtype)}, [package])  # noqa: B023
+                rounds.take(case, lambda: {package: Peer(python[package], package, **case)}, [package])  # noqa: B023
+    for case in cases:
+        rounds.take(case, partial(ours, **case), THEN)
     rounds.save()
     return rounds
 
 
 def show(rows):
     for n, dtype in dict.fromkeys((row["n"], row["dtype"]) for row in rows):
-        here = [row for row in rows if (row["n"], row["dtype"]) == (n, dtype) and row["times"]]
+        here = [row for row in rows if (row["n"], row["dtype"]) == (n, dtype)]
         base = next(row["seconds"] for row in here if row["what"] == "bare loop")
         print(f"\nn = {n:,}, {dtype}\n\n" + table(["", "seconds", "least", "times the bare loop's speed"], [
             [row["what"], row["seconds"], row["least"], base / row["seconds"]] for row in here]))
@@ -131,7 +133,7 @@ def main() -> None:
     parser.add_argument("--keops", help="Python of an environment with KeOps (peers_keops.sh)")
     add_arguments(parser, "kernel-product.json")
     rounds = measure(parser.parse_args())
-    show(rounds.document["rows"])
+    show([row for row in rounds.document["rows"] if row["times"]])
     if not rounds.complete:
         print("not yet complete: run again to go on")
 
