@@ -54,8 +54,9 @@ def adaptive(problem: Problem, kind: Quadrature, f: Callable, budget: int, rtol:
     """
     spent = problem.A.matvecs
     bracketed = rtol is not None and problem.end is not None
-    goal = _Goal(f, budget + spent, rtol, offset, _BRACKETED_DEPTH if bracketed else _FIRST_DEPTH)
-    pilot = _LEAST_PILOT if rtol is not None and kind is LanczosQuadrature else PILOT  # fewer cannot be deflated
+    pilot = _pilot(problem, kind, rtol)
+    group = 1 if kind is LanczosQuadrature else pilot  # fewer in a block are not deflated
+    goal = _Goal(f, budget + spent, rtol, offset, _BRACKETED_DEPTH if bracketed else _FIRST_DEPTH, group)
     k = min(pilot, max(budget // _LEAST_DEPTH, 1), problem.room(kind.vectors(_FIRST_DEPTH)))
     run = kind(problem, k, budget // k)
     deepest = _deepest(problem, kind, k, budget)
@@ -65,6 +66,13 @@ def adaptive(problem: Problem, kind: Quadrature, f: Callable, budget: int, rtol:
         if run.exact or run.steps >= deepest or not goal.bias_is_in_the_way(density, problem.A.matvecs):
             density.matvecs = problem.A.matvecs - spent
             return density
+
+
+def _pilot(problem, kind, rtol) -> int:
+    """Probes to begin with: a budget counts products, a tolerance leaves it to the operator which are cheap."""
+    if rtol is None:
+        return PILOT
+    return _LEAST_PILOT if kind is LanczosQuadrature else max(PILOT, problem.A.width)
 
 
 def _deepen(problem, run, k, deepest, goal, advance) -> None:
@@ -119,8 +127,8 @@ def _more(density: SpectralDensity | None, extra: SpectralDensity) -> SpectralDe
 class _Goal:
     """When is the quadrature deep enough, and how many more probes are worth their products?"""
 
-    def __init__(self, f, limit: int, rtol: float | None, offset: float, depth: int):
-        self.f, self.limit, self.rtol, self.offset, self.depth = f, limit, rtol, offset, depth
+    def __init__(self, f, limit: int, rtol: float | None, offset: float, depth: int, group: int):
+        self.f, self.limit, self.rtol, self.offset, self.depth, self.group = f, limit, rtol, offset, depth, group
 
     def tolerance(self, estimate: Estimate) -> float:
         return self.rtol * abs(estimate.value + self.offset)
@@ -156,4 +164,4 @@ class _Goal:
             return 0
         half = min(half, _WITH_MANY * estimate.stderr)  # more probes also narrow the factor that few of them pay
         factor = min((half / statistical) ** 2 if np.isfinite(half) else 8.0, 16.0)
-        return min(max(int(np.ceil(density.probes * (1.1 * factor - 1))), 1), affordable)
+        return min(max(int(np.ceil(density.probes * (1.1 * factor - 1))), self.group), affordable)

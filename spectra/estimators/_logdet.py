@@ -81,7 +81,7 @@ def logdet(A, *, method: str = "auto", matvecs: int | None = None, probes: int |
     Gauss quadrature of log errs upwards, so the bias bracket of the Lanczos methods is one-sided where a lower end of
     the spectrum is known: say it by `support` or by the operator's `lower_bound`. Details: `preconditioner` (its name)
     and `rank`. A pivoted Cholesky preconditioner of r pivots takes r columns of A, 2 n r^2 operations and memory for
-    2 n r numbers beside the basis; r is at most the number of products, and n / 2.
+    2 n r numbers beside the basis; r is the number m of products, or sqrt(n m) / 2 if that is more, and at most n / 2.
     Ubaru, Chen and Saad, SIMAX 38 (2017), doi 10.1137/16M1104974; thesis 2.6.
 
     Examples

@@ -169,6 +169,7 @@ class _Congruence(LinearOperator):
     def __init__(self, P: Nystrom, A: LinearOperator):
         super().__init__(A.shape, A.dtype)
         self.P, self.A, self.like, self._verified, self.psd = P, A, A.like, A._verified, A.psd
+        self.width = A.width
         largest = P.eigenvalues.max(initial=0.0) + P.shift
         self.precision = _arrays.eps(A.dtype) * max(np.sqrt(largest / P.shift), 1.0)
         same = A is P.operator or (getattr(A, "A", None) is not None and A.A is getattr(P.operator, "A", None))

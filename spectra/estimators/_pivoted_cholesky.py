@@ -179,6 +179,7 @@ class _Congruence(LinearOperator):
     def __init__(self, P: PivotedCholesky, A: LinearOperator):
         super().__init__(A.shape, A.dtype)
         self.P, self.A, self.like, self._verified, self.psd = P, A, A.like, A._verified, A.psd
+        self.width = A.width
         n, least = A.shape[0], min(P.residual.min(initial=P.scale), P.smallest_pivot)
         self.precision = _arrays.eps(A.dtype) * max(np.sqrt(n) * P.scale / least, 1.0)
         self._own = P.is_of(A)

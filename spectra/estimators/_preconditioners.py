@@ -103,13 +103,15 @@ def unit_diagonal(A: LinearOperator) -> Jacobi | None:
 
 
 def _pivoted_cholesky(A: LinearOperator, allowed: Budget, memory: int, rng) -> PivotedCholesky:
-    """As many pivots as there are products, if their vectors fit half the memory, and no more than half of all.
+    """As many pivots as there are products, or as cost a quarter of their work if that is more: r with 2 n r^2 for
+    n^2 m / 2. No more than half of all, and than fit half the memory.
 
     A pivot costs a column, 1 / n of a product; what is exact grows with every one, and half of it is left to estimate.
     A tolerance ends it earlier where the pivots alone answer.
     """
-    room = int(memory // (4 * A.shape[0] * A.dtype.itemsize))
-    rank = max(min(allowed.nominal, A.shape[0] // 2, room), 1)
+    n, m = A.shape[0], allowed.nominal
+    room = int(memory // (4 * n * A.dtype.itemsize))
+    rank = max(min(max(m, int(np.sqrt(n * m) / 2)), n // 2, room), 1)
     return PivotedCholesky(A, rank, accuracy=allowed.rtol and allowed.rtol / 2)
 
 

@@ -89,6 +89,7 @@ class KernelOperator(LinearOperator):
     """
 
     hermitian = psd = _verified = True
+    width = 16
 
     def __init__(self, X, kernel="rbf", *, lengthscale=1.0, variance: float = 1.0, noise: float = 0.0,
                  memory: int | None = None):

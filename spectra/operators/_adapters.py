@@ -125,6 +125,8 @@ class _Stored(LinearOperator):
 class Dense(_Stored):
     """A dense matrix in any array library."""
 
+    width = 16
+
     def __init__(self, A):
         _require_matrix(A)
         A = _with_float_entries(A)

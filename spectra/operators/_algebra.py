@@ -14,6 +14,7 @@ def _common(operators) -> dict:
         "dtype": np.result_type(*(A.dtype for A in operators)),
         "like": next((A.like for A in operators if A.like is not None), None),
         "_verified": all(A._verified for A in operators),
+        "width": min(A.width for A in operators),
     }
 
 

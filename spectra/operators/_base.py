@@ -35,6 +35,9 @@ class LinearOperator:
         An array of the library and device that V must have; None is NumPy.
     lower_bound : float or None
         A number that no eigenvalue lies below, where one is known (the noise of a kernel matrix, say).
+    width : int
+        Columns that a product takes for little more than the price of one, as where each product reads or computes
+        all entries anew; 1 where nobody has said. An estimator that is free to choose takes blocks of that width.
 
     Examples
     --------
@@ -54,6 +57,7 @@ class LinearOperator:
     psd: bool = False
     like = None
     lower_bound: float | None = None
+    width: int = 1
     _spent: int = 0
     _verified: bool = False  # products of an opaque operator are tested once, at the first estimator's door
     _rounded_from: LinearOperator | None = None  # see `astype`
