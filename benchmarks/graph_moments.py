@@ -5,7 +5,7 @@
 Normalised Laplacians: a Chung-Lu graph with power-law degrees (exponent 2.5) and a preferential-attachment graph, both
 with nodes in random order and no communities, so that there is no locality to find; and two real graphs, if the folder
 that SPECTRA_DATA names has them. Sixteen probes, two moments a product. All are timed in turn, round after round, and
-medians are reported: of the wall clock, and of processor time over all threads, which other programs disturb less.
+medians are reported.
 
 The gather bound is the time it takes to read the rows of V that the entries name and do nothing with them but add them
 up, with the same threads, the same look-ahead, and in the same order of rows.
@@ -14,23 +14,25 @@ up, with the same threads, the same look-ahead, and in the same order of rows.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import statistics
-import time
 from functools import partial
 from pathlib import Path
 
 import numba
 import numpy as np
+from _rounds import Rounds, add_arguments, table
+from llvmlite import ir
+from numba.core import cgutils
+from numba.extending import intrinsic
 from scipy import sparse
 
 import spectra
 from spectra import graphs
-from spectra._kernels.csr import _AHEAD, _TASKS, _first_row, _prefetch
+from spectra._kernels.csr import _TASKS, _first_row
 from spectra.krylov._chebyshev import chebyshev_moments
 
 SUPPORT = (0.0, 2.0)
+AHEAD, LINE = 16, 8  # entries between asking for a row and reading it; numbers that memory hands out at a time
 
 
 def chung_lu(nodes: int, edges: int, exponent: float = 2.5) -> sparse.csr_array:
@@ -90,15 +92,33 @@ def scipy_moments(L, V, order: int) -> np.ndarray:
     return mu
 
 
+@intrinsic
+def _ask_for(context, V, i, j):
+    """Start the transfer of the memory of V[i, j] to the nearest cache."""
+
+    def generate(context, builder, signature, args):
+        array = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
+        address = cgutils.get_item_pointer(context, builder, signature.args[0], array, args[1:])
+        byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32]), "llvm.prefetch.p0i8")
+        builder.call(function, [builder.bitcast(address, byte), *(ir.Constant(i32, x) for x in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return numba.void(V, i, j), generate
+
+
 @numba.njit(parallel=True, nogil=True, fastmath=True)
 def _gather(indptr, indices, V, sums):
-    last = len(indices) - 1
+    last, k = len(indices) - 1, V.shape[1]
     for task in numba.prange(_TASKS):
-        total = np.zeros(V.shape[1])
+        total = np.zeros(k)
         for p in range(indptr[_first_row(indptr, task)], indptr[_first_row(indptr, task + 1)]):
-            _prefetch(V, np.uint64(indices[min(p + _AHEAD, last)]))
+            later = np.uint64(indices[min(p + AHEAD, last)])
+            for j in range(0, k, LINE):
+                _ask_for(V, later, np.uint64(j))
             row = np.uint64(indices[p])
-            for j in range(V.shape[1]):
+            for j in range(k):
                 total[j] += V[row, j]
         sums[task] = total
 
@@ -126,42 +146,37 @@ class Moments:
         return self.operator.renumbered
 
 
-def timed(calls: dict, rounds: int) -> dict[str, dict]:
-    times = {name: ([], []) for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            call()
-            times[name][0].append(time.perf_counter() - wall)
-            times[name][1].append(time.process_time() - cpu)
-    return {name: {"wall": statistics.median(wall), "wall_min": min(wall), "cpu": statistics.median(cpu)}
-            for name, (wall, cpu) in times.items()}
+CALLS = ["scipy", "default", "given order", "renumbering", "gather, given order", "gather, renumbered"]
 
 
-def measured(L, order: int, probes: int, rounds: int) -> dict:
+def calls(make, order: int, probes: int) -> dict:
+    """What is timed on one graph; an order that is not worth changing has no gather bound of its own."""
+    L = graphs.normalized_laplacian(make())
     V = np.random.default_rng(0).choice([-1.0, 1.0], (L.shape[0], probes))
     ours = Moments(L, V, order)
     renumbered = ours.renumber()
-    error = np.abs(ours("kept") - scipy_moments(L, V, order)).max() / L.shape[0]
+    facts = {"nodes": L.shape[0], "entries": L.nnz, "renumbered": renumbered is not None,
+             "difference": float(np.abs(ours("kept") - scipy_moments(L, V, order)).max() / L.shape[0])}
     gather(L, V, 1)
-    calls = {"scipy": partial(scipy_moments, L, V, order), "given order": partial(ours, "given"),
-             "default": partial(ours, "found anew"), "renumbering": ours.renumber,
-             "gather, given order": partial(gather, L, V, order // 2)}
-    if renumbered is not None:
-        calls["gather, renumbered"] = partial(gather, renumbered[0], V, order // 2)
-    return {"nodes": L.shape[0], "edges": (L.nnz - L.shape[0]) // 2, "entries": L.nnz, "difference": error,
-            "renumbered": renumbered is not None, "seconds": timed(calls, rounds), "load": os.getloadavg()}
+    found = {"scipy": partial(scipy_moments, L, V, order), "default": partial(ours, "found anew"),
+             "given order": partial(ours, "given"), "renumbering": ours.renumber,
+             "gather, given order": partial(gather, L, V, order // 2),
+             "gather, renumbered": partial(gather, renumbered[0] if renumbered else L, V, order // 2)}
+    return {name: partial(told, call, facts) for name, call in found.items()}
 
 
-def report(name: str, found: dict) -> str:
-    lines = [f"{name}: {found['nodes']} nodes, about {found['edges']} edges, moments differ from SciPy's by "
-             f"{found['difference']:.1e}, load {found['load'][0]:.1f}"]
-    for call, t in found["seconds"].items():
-        base = found["seconds"]["scipy"]
-        ratios = " / ".join(f"{base[clock] / t[clock]:.2f}" for clock in ("wall", "wall_min", "cpu"))
-        lines.append(f"    {call:22s} {t['wall']:7.2f} s (least {t['wall_min']:.2f}, processor {t['cpu']:.2f}): "
-                     f"{ratios} times SciPy's speed")
-    return "\n".join(lines)
+def told(call, facts):
+    call()
+    return facts
+
+
+def show(rows):
+    for graph in dict.fromkeys(row["graph"] for row in rows):
+        here = {row["what"]: row for row in rows if row["graph"] == graph}
+        one = here["scipy"]
+        print(f"\n{graph}: {one['nodes']:,} nodes, {one['entries']:,} entries, moments differ from SciPy's by "
+              f"{one['difference']:.1e}\n\n" + table(["", "seconds", "least", "times SciPy's speed"], [
+                  [name, row["seconds"], row["least"], one["seconds"] / row["seconds"]] for name, row in here.items()]))
 
 
 def graphs_at_hand(nodes: int, edges: int):
@@ -175,20 +190,18 @@ def graphs_at_hand(nodes: int, edges: int):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("nodes", 1_000_000), ("edges", 3_000_000), ("moments", 100), ("probes", 16), ("rounds", 5)):
+    for name, default in (("nodes", 1_000_000), ("edges", 3_000_000), ("moments", 20), ("probes", 16)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--only", help="the graph with this name")
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    results = {"settings": {k: v for k, v in vars(args).items() if isinstance(v, int)}, "graphs": {},
-               "threads": numba.get_num_threads(), "versions": {m.__name__: m.__version__ for m in (np, numba)}}
-    for name, make in graphs_at_hand(args.nodes, args.edges):
-        if args.only in (None, name):
-            L = graphs.normalized_laplacian(make())
-            results["graphs"][name] = measured(L, args.moments, args.probes, args.rounds)
-            print(report(name, results["graphs"][name]), flush=True)
-            if args.json:
-                args.json.write_text(json.dumps(results, indent=1) + "\n")
+    add_arguments(parser, "graph-moments.json")
+    options = parser.parse_args()
+    rounds = Rounds(options)
+    for name, make in graphs_at_hand(options.nodes, options.edges):
+        if name in (options.only or [name]):
+            case = {"graph": name, "moments": options.moments, "probes": options.probes}
+            rounds.take(case, partial(calls, make, options.moments, options.probes), CALLS)
+    show([row for row in rounds.document["rows"] if row["times"]])
+    if not rounds.complete:
+        print("not yet complete: run again to go on")
 
 
 if __name__ == "__main__":

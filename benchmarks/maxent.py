@@ -15,21 +15,19 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import os
-import platform
 import statistics
 import time
 from pathlib import Path
 
 import networkx
 import numpy as np
-import scipy
+from _rounds import save
 from scipy.optimize import minimize
 
 from spectra._maxent import maxent
 from spectra._maxent._dual import Dual
 
+MEASURED = Path(__file__).parents[1] / "docs" / "measured"
 RIDGE = 1e-8
 TARGETS = {"residual": 2e-6, "ms up to 140 moments": 30, "ms at 200 moments": 50, "ratio from 40 moments": 5}
 
@@ -149,7 +147,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--orders", type=int, nargs="+", default=[10, 20, 40, 80, 140, 200])
-    parser.add_argument("--json", type=Path, default=Path("maxent.json"))
+    parser.add_argument("--json", type=Path, default=MEASURED / "maxent.json")
     options = parser.parse_args()
     print(f"{'spectrum':17} {'moments':9} {'m':>4} {'ms':>8} {'it':>4} {'points':>7} {'residual':>9} {'mass-1':>9} "
           f"{'objective':>12} {'trust-ncg':>9} {'ratio':>6} {'gradient':>9}")
@@ -161,10 +159,7 @@ def main():
                 show(rows[-1])
     summary = verdicts(rows)
     print("\n".join(f"{name}: {value}" for name, value in summary.items()))
-    machine = {"platform": platform.platform(), "processor": platform.processor(), "cores": os.cpu_count(),
-               "threads": os.environ.get("OMP_NUM_THREADS"), "numpy": np.__version__, "scipy": scipy.__version__}
-    options.json.write_text(json.dumps({"machine": machine, "repeats": options.repeats, "targets": TARGETS,
-                                        "summary": summary, "rows": rows}, indent=1))
+    save(options.json, {"repeats": options.repeats, "targets": TARGETS, "summary": summary, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """Time of one step of PAdamW as a ratio to torch's own AdamW on the same tensors, in turns, in one process."""
 
-import json
+import argparse
 import statistics
-import sys
 import time
+from pathlib import Path
 
 import torch
+from _rounds import save
 
 from spectra.optim import PAdamW
 
+HERE = Path(__file__).parent
 SHAPES = [(512, 784), (512,), (256, 512), (256,), (10, 256), (10,)] * 4
 POWERS = (0.5, 0.25, 0.125, 0.2, 0.0)
 
@@ -36,10 +38,15 @@ def measure(rounds=15, steps=5):
     return {str(name): statistics.median(values) / unit for name, values in times.items()}
 
 
-if __name__ == "__main__":
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, default=HERE.parent / "docs" / "measured" / "padamw.json")
+    options = parser.parse_args()
     ratios = measure()
     for name, ratio in ratios.items():
         print(f"{'AdamW of torch, foreach' if name == 'torch' else 'PAdamW, p = ' + name:26} {ratio:.2f}")
-    if len(sys.argv) > 1:
-        with open(sys.argv[1], "w") as file:
-            json.dump({"torch": torch.__version__, "ratios": ratios}, file, indent=1)
+    save(options.json, {"torch": torch.__version__, "ratios": ratios})
+
+
+if __name__ == "__main__":
+    main()
