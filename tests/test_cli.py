@@ -332,7 +332,7 @@ def test_a_table_is_fitted_and_its_evidence_is_that_of_the_library(answer, table
 
 def test_an_estimated_evidence_has_its_interval_in_words(run):
     status, out, err = run("gp", "diabetes", "--method", "stochastic", "--max-iter", "2", "--rng", "0")
-    assert (status, err) == (0, "")
+    assert status == 0 and "stopped after max_iter=2 iterations" in err
     assert "log evidence = " in out and "±" in out and "95 % interval [" in out
     assert "length-scales: x" in out and "test error" in out
     low, high = map(float, re.search(r"interval \[(\S+), (\S+)\]", out).groups())
@@ -356,7 +356,7 @@ def test_a_table_of_which_nothing_is_held_out(run, answer, table):
 def test_plot_writes_a_picture(run, tmp_path, command):
     path = tmp_path / "out.png"
     status, out, err = run(*command, "--plot", str(path))
-    assert (status, err) == (0, "")
+    assert status == 0 and (not err or "max_iter=3" in err)
     assert path.read_bytes().startswith(PNG)
     assert f"picture: {path}" in out
 

@@ -244,6 +244,46 @@ def test_gradients_of_every_kernel_have_true_error_bars(kernel):
         assert np.all(np.abs(error.mean(0)) < 4 * np.sqrt((stderr**2).mean(0) / 60)), name
 
 
+def in_long_double(K, y):
+    """y'K^-1 y and all derivatives of the log marginal likelihood, with three digits more than double precision."""
+    n = K.shape[0]
+    A, X = (np.longdouble(M) for M in (K.todense(), np.eye(n)))
+    for j in range(n):  # Gauss and Jordan
+        A[j], X[j] = A[j] / A[j, j], X[j] / A[j, j]
+        others = np.arange(n) != j
+        X[others] -= np.outer(A[others, j], X[j])
+        A[others] -= np.outer(A[others, j], A[j])
+    a = X @ np.longdouble(y)
+    return y @ a, {name: (a @ dK @ a - np.sum(X * dK)) / 2 for name, dK in (
+        (name, np.longdouble(K.derivative(name).todense())) for name in K.parameters)}
+
+
+@pytest.mark.parametrize(("kernel", "noise"), [("rbf", 1e-8), ("matern32", 1e-8), ("linear", 1e-6), ("rbf", 1e-3)])
+def test_rounding_is_in_the_brackets_of_ill_conditioned_solves(kernel, noise):
+    """Every row twice, with targets that differ: the solution is as large as the noise is small."""
+    X = np.tile(inputs(40), (2, 1))
+    y = np.sin(X[:, 0]) + 0.1 * np.random.default_rng(1).standard_normal(80)
+    K = gp.KernelOperator(X, kernel, noise=noise)
+    inv_quad, gradient = in_long_double(K, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = [gp.log_marginal_likelihood(K, y, method="stochastic", gradient=True, rng=seed) for seed in range(3)]
+    for e in found:
+        low, high = e.inv_quad.bias
+        assert low <= inv_quad - e.inv_quad.value <= high < 1e-2 * inv_quad
+        for name, slope in e.gradient.items():
+            low, high = slope.interval(0.999)
+            assert low <= gradient[name] <= high, name
+        assert np.ptp(e.gradient["noise"].interval(0.999)) < 0.1 * abs(gradient["noise"])
+
+
+def test_one_step_tells_nothing_of_a_gradient():
+    K, _, y = problem(150, "matern32", noise=0.01)
+    with pytest.warns(ConvergenceWarning):
+        e = gp.log_marginal_likelihood(K, y, method="stochastic", gradient=True, rng=0, memory=10_000)
+    assert all(slope.bias == (-np.inf, np.inf) for slope in e.gradient.values())
+
+
 def test_a_perfect_preconditioner_leaves_nothing_to_do():
     K, dense, y = problem(80, noise=1e-3)
     inv_quad, logdet = gp.inv_quad_logdet(K, y, method="stochastic", rng=0, preconditioner=PivotedCholesky(K, 80))

@@ -11,6 +11,10 @@ import pytest
 
 from spectra import datasets, gp
 from spectra.gp._fitting import Objective, adam, lbfgs
+from spectra.results import ConvergenceWarning
+
+# Most fits below are cut short, or of rows that tell little, and say so; what they say has a test of its own.
+pytestmark = pytest.mark.filterwarnings("ignore:the fit of GPRegressor is doubtful")
 
 NO_DATA = pytest.mark.skipif(not os.environ.get("SPECTRA_DATA"), reason="needs the tables in the folder SPECTRA_DATA")
 
@@ -83,12 +87,59 @@ def test_restarts_leave_a_poor_maximum():
     """Started from far too long a length-scale, the search stays where all is noise; another start finds the wave."""
     x = np.linspace(0, 20, 150)[:, None]
     y = np.sin(3 * x[:, 0])
-    stuck, free = (gp.GPRegressor(restarts=k).fit(x, y) for k in (0, 2))
+    with pytest.warns(ConvergenceWarning, match="variance ended at its lower bound, 0.001; .* alone by -0.07, little"):
+        stuck = gp.GPRegressor(restarts=0).fit(x, y)
+    free = gp.GPRegressor(restarts=2).fit(x, y)
     assert stuck.parameters_["noise"] > 0.5
     assert free.parameters_["noise"] < 1e-3
     assert free.log_marginal_likelihood_.value > stuck.log_marginal_likelihood_.value + 100
     with pytest.raises(ValueError, match="restarts must be"):
         gp.GPRegressor(restarts=-1).fit(x, y)
+
+
+def test_a_fit_that_ends_where_it_should_not_says_so():
+    X, y = waves(80)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        irrelevant = np.c_[X, np.random.default_rng(1).standard_normal(80)]
+        model = gp.GPRegressor(random_state=0).fit(irrelevant, y)
+    assert model.parameters_["lengthscale"][2] > 20  # the third column says nothing, and nobody need be told
+    for told, table, target, options in [
+        ("noise ended at its lower bound, 1e-06", X, np.sin(X[:, 0]), {}),
+        (r"lengthscale\[0\] ended at its lower bound, 0.001; .*little for 4 parameters", X,
+         np.random.default_rng(3).standard_normal(80), {"lengthscale": 0.001, "restarts": 0}),
+        ("max_iter=3 iterations, where a slope of 0.2", X, y, {"max_iter": 3}),
+    ]:
+        with pytest.warns(ConvergenceWarning, match=told):
+            gp.GPRegressor(random_state=0, **options).fit(table, target)
+    objective = Objective(gp.KernelOperator(X, "rbf", lengthscale=[1.0, 2.0], noise=0.1), y, lambda K: {})
+    lower, upper = objective.bounds.T
+    assert objective.at_bounds(upper) == [
+        "variance ended at its upper bound, 1e+04", "lengthscale[0] ended at its upper bound, 1e+04",
+        "lengthscale[1] ended at its upper bound, 1e+04", "noise ended at its upper bound, 100"]
+    assert len(objective.at_bounds(lower)) == 4
+    assert objective.at_bounds((lower + upper) / 2) == []
+
+
+def test_iterations_of_further_starts_count():
+    X, y = waves(60)
+    assert gp.GPRegressor(max_iter=5).fit(X, y).n_iter_ > 5 >= gp.GPRegressor(max_iter=5, restarts=0).fit(X, y).n_iter_
+    assert gp.GPRegressor(optimizer=None).fit(X, y).n_iter_ == 0
+
+
+def test_scores():
+    X, y = waves(60)
+    model = gp.GPRegressor(max_iter=5).fit(X, y)
+    rest = y - model.predict(X)
+    assert model.score(X, y) == pytest.approx(1 - rest @ rest / np.sum((y - y.mean()) ** 2), rel=1e-12)
+    assert model.score(X, y, sample_weight=np.eye(60)[0] + np.eye(60)[1]) == pytest.approx(
+        1 - rest[:2] @ rest[:2] / np.sum((y[:2] - y[:2].mean()) ** 2), rel=1e-9)
+    huge = gp.GPRegressor(max_iter=5).fit(X, 1e300 * y)
+    assert huge.score(X, 1e300 * y) == pytest.approx(model.score(X, y), abs=1e-6)
+    with pytest.raises(ValueError, match=r"y must have shape \(60,\), one target for each row"):
+        model.score(X, y[:10])
+    with pytest.raises(ValueError, match="sample_weight must hold 60 weights"):
+        model.score(X, y, sample_weight=np.ones(3))
 
 
 def test_gradient_of_the_objective_is_that_of_differences():

@@ -38,10 +38,15 @@ class RegressorProtocol:
 
     def score(self, X, y, sample_weight=None) -> float:
         """Coefficient of determination, ``1 - sum (y - mean)^2 / sum (y - average y)^2``."""
-        y = np.asarray(y, dtype=float)
+        mean = self.predict(X)
+        y = targets(y, len(mean))
         weights = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-        rest = weights @ (y - self.predict(X)) ** 2
-        total = weights @ (y - np.average(y, weights=weights)) ** 2
+        if weights.shape != y.shape or not np.all(weights >= 0) or not weights.any():
+            raise ValueError(f"sample_weight must hold {len(y)} weights, none negative and not all zero, found shape "
+                             f"{weights.shape}")
+        unit = np.abs(y).max() or 1.0  # squares of the values themselves might overflow
+        rest = weights @ ((y - mean) / unit) ** 2
+        total = weights @ ((y - np.average(y / unit, weights=weights) * unit) / unit) ** 2
         return float(1 - rest / total) if total else float(rest == 0)
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
@@ -20,6 +21,8 @@ from spectra.results import ConvergenceWarning
 
 BOUNDS = (1e-3, 1e4)  # in standardised units
 NOISE_BOUNDS = (1e-6, 1e2)
+_TOUCHING = 1e-6  # of a bound, in the logarithm
+_FLAT = 1e-3  # slope of the log-likelihood a row, in the logarithm of a parameter, that is as good as none
 _RATE, _DECAY, _SQUARE_DECAY = 0.1, 0.9, 0.999  # Adam's
 
 
@@ -54,6 +57,25 @@ class Objective:
         moved = [self.start + np.log(3.0) * power * scales - np.log(10.0) * noise for power in powers]
         return [self.start, *(np.clip(x, *self.bounds.T) for x in moved)]
 
+    def at_bounds(self, x: np.ndarray) -> list[str]:
+        """The parameters that a search has left at a bound, in words.
+
+        One length-scale of several is not named at its upper end: that its column says nothing is an answer.
+        """
+        lower, upper = self.bounds.T
+        low, high = x <= lower + _TOUCHING, x >= upper - _TOUCHING
+        said, start = [], 0
+        for name, size in zip(self.names, self._sizes, strict=True):
+            labels = [name] if size == 1 else [f"{name}[{i}]" for i in range(size)]
+            each = slice(start, start + size)
+            start += size
+            said += [f"{label} ended at its lower bound, {np.exp(end):.3g}"
+                     for label, end in zip(np.array(labels)[low[each]], lower[each][low[each]], strict=True)]
+            if high[each].all() or not name.endswith("lengthscale"):
+                said += [f"{label} ended at its upper bound, {np.exp(end):.3g}"
+                         for label, end in zip(np.array(labels)[high[each]], upper[each][high[each]], strict=True)]
+        return said
+
     def operator(self, x: np.ndarray):
         """The covariance operator with these logarithms of parameters."""
         parts = np.split(np.exp(x), np.cumsum(self._sizes)[:-1])
@@ -85,25 +107,39 @@ class Objective:
         return value + 1.0, 2 * step / max(step @ step, 1e-12)
 
 
-def best_start(objective: Objective, pilot: Objective, restarts: int, steps: int) -> np.ndarray:
+class Search(NamedTuple):
+    """Logarithms of the parameters found, the iterations made, and what stopped them too early, in words."""
+
+    x: np.ndarray
+    iterations: int
+    stopped: str = ""
+
+
+def best_start(objective: Objective, pilot: Objective, restarts: int, steps: int) -> Search:
     """Where to start, as a likelihood has many local maxima: of what a few iterations of the pilot, the same likelihood
     of fewer rows, make of several starts, the one that the objective likes best."""
     ends = []
     for start in pilot.starts(restarts):
         pilot.start = start
-        ends.append(lbfgs(pilot, steps, lambda: None)[0])
-    return min(ends, key=lambda x: objective(x)[0])
+        ends.append(lbfgs(pilot, steps, lambda: None))
+    return Search(min((end.x for end in ends), key=lambda x: objective(x)[0]), sum(end.iterations for end in ends))
 
 
-def lbfgs(objective: Objective, steps: int, advance: Callable) -> tuple[np.ndarray, int]:
-    """Logarithms of the parameters after at most `steps` iterations of L-BFGS, and the iterations made."""
+def lbfgs(objective: Objective, steps: int, advance: Callable) -> Search:
+    """At most `steps` iterations of L-BFGS."""
     found = minimize(objective, objective.start, jac=True, method="L-BFGS-B", bounds=objective.bounds,
                      callback=lambda _: advance(), options={"maxiter": steps})
-    return found.x, int(found.nit)
+    inside = np.clip(found.x - found.jac, *objective.bounds.T) - found.x
+    slope, stopped = float(np.abs(inside).max()), ""
+    if found.nit >= steps and slope > _FLAT:
+        stopped = f"L-BFGS stopped after max_iter={steps} iterations, where a slope of {slope:.2g} a row is left"
+    elif found.status and slope > 10 * _FLAT:  # a stochastic slope is not quite the derivative of a stochastic value
+        stopped = f"L-BFGS stopped early ({found.message}), where a slope of {slope:.2g} a row is left"
+    return Search(found.x, int(found.nit), stopped)
 
 
-def adam(objective: Objective, steps: int, advance: Callable) -> tuple[np.ndarray, int]:
-    """Logarithms of the parameters after `steps` steps of Adam."""
+def adam(objective: Objective, steps: int, advance: Callable) -> Search:
+    """`steps` steps of Adam."""
     x, first, second = objective.start, 0.0, 0.0
     for t in range(1, steps + 1):
         slope = objective(x)[1]
@@ -112,7 +148,7 @@ def adam(objective: Objective, steps: int, advance: Callable) -> tuple[np.ndarra
         unbiased = first / (1 - _DECAY**t) / (np.sqrt(second / (1 - _SQUARE_DECAY**t)) + 1e-12)
         x = np.clip(x - _RATE * unbiased, *objective.bounds.T)
         advance()
-    return x, steps
+    return Search(x, steps)
 
 
 OPTIMIZERS = {"l-bfgs": lbfgs, "adam": adam}

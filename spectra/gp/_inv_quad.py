@@ -39,9 +39,11 @@ from spectra.results import ConvergenceWarning, Estimate
 
 _MOST_STEPS = 400
 _SHALLOW = 64  # steps a group of probes must have memory for
+_UNSOLVED = 1e-8  # residual of a solve above which what is missing matters to a gradient
 _WATCHED = 4  # probes whose convergence is watched for the bias of a gradient
 _NEGLIGIBLE = 1e-6  # relative error that nobody need be told of
 _MATRICES = 3  # of order n that the exact method holds
+_ROUNDING = 4  # standard deviations
 
 
 class InvQuadLogdet(NamedTuple):
@@ -224,7 +226,10 @@ def _coarse(space: KrylovSpace, white, unit: float, residual: float) -> Coarse:
     X, before = space.halfway(1 + _WATCHED)
     X, after = white.right(X), space.residuals()
     shares = np.divide(after, before, out=np.zeros_like(after), where=before > 0)
-    return Coarse(X[:, :1] * unit, X[:, 1:], residual / (before[0] or 1.0), float(shares[1:].max(initial=0.0)))
+    rest = float(shares[1:].max(initial=0.0))
+    if space.steps < 2 and rest > _UNSOLVED:
+        rest = np.inf  # one step tells nothing about the next
+    return Coarse(X[:, :1] * unit, X[:, 1:], residual / (before[0] or 1.0), rest)
 
 
 METHODS: dict[str, Callable] = {"exact": _exact, "stochastic": _stochastic, "maxent": _maxent}
@@ -250,9 +255,19 @@ def _quadratic(op, y, x, space, white, plan) -> Estimate:
             x = x + cg(op, r, preconditioner=white.preconditioner, tol=tol, maxiter=_MOST_STEPS).solution
         r = y - op @ x
         whitened_norm = float(_arrays.column_norms(white.left(r))[0])
-    value = float(_arrays.column_dots(x, y + r)[0])
-    found = {"solution": x[:, 0], "residual": whitened_norm / length}
-    return Estimate(value, 0.0, (0.0, whitened_norm**2 / space.lowest()), details=found)
+    value, rounding = float(_arrays.column_dots(x, y + r)[0]), _rounding(op, x, y)
+    found = {"solution": x[:, 0], "residual": whitened_norm / length, "rounding": rounding}
+    return Estimate(value, 0.0, (-rounding, whitened_norm**2 / space.lowest() + rounding), details=found)
+
+
+def _rounding(op, x, y) -> float:
+    """Bound on |x'Ex| where E is what rounding does to K: independent errors of eps |K_ij|, |K_ij|² <= K_ii K_jj."""
+    diagonal = op.diagonal()
+    if diagonal is None:
+        size = float(_arrays.column_norms(x)[0] * _arrays.column_norms(y)[0])
+    else:
+        size = float(_arrays.column_dots(x, diagonal[:, None] * x)[0])
+    return _ROUNDING * _arrays.eps(op.dtype) * size
 
 
 def _warned(inv_quad: Estimate, plan: Plan) -> bool:

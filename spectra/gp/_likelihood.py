@@ -110,8 +110,22 @@ def _gradient(op, done: Pass) -> dict[str, Estimate]:
     forms = op.bilinear(xp.concat([a, done.left, coarse.solution, coarse.left], axis=1),
                         xp.concat([a, done.right, coarse.solution, done.right[:, : coarse.left.shape[1]]], axis=1),
                         each=True)
-    return {name: _averaged(*np.split(np.asarray(form, dtype=float), [1 + k], axis=-1), done)
+    thetas = getattr(op, "parameters", {})
+    return {name: _averaged(*np.split(np.asarray(form, dtype=float), [1 + k], axis=-1), done, thetas.get(name))
             for name, form in forms.items()}
+
+
+def _slack(form, theta, inv_quad: Estimate):
+    """What rounding, and the residual of the solve, may have in 1/2 a'dK a, of which `form` is twice the value.
+
+    With dK at most K / theta, as that of a factor of K and of the noise is: where η² bounds the error of y'K^-1 y, that
+    of a is η in the norm of K, and a'dK moves by η (a'dK a / theta)^1/2; rounding of K by E adds a'E a / theta.
+    """
+    if theta is None:
+        return 0.0
+    theta = np.maximum(theta, np.finfo(float).tiny)
+    eta = np.sqrt(max(inv_quad.bias[1] - inv_quad.rounding, 0.0))
+    return inv_quad.rounding / theta + eta * np.sqrt(np.abs(form) / theta)
 
 
 def _contracted(op, a, done: Pass) -> dict:
@@ -130,11 +144,11 @@ def _contracted(op, a, done: Pass) -> dict:
             for name, value in op.parameters.items()}
 
 
-def _averaged(forms, halfway, done: Pass) -> Estimate:
+def _averaged(forms, halfway, done: Pass, theta) -> Estimate:
     """1/2 a'dK a - 1/2 mean_j u_j'dK w_j, the columns along the last axis, a's first; `halfway` at half the depth.
 
     The forms err as the solves do, in proportion to their residuals: what the second half of the steps changed tells
-    what is missing.
+    what is missing, and `theta`, the parameter, how much the solve may have left at its full depth.
     """
     traces, coarse = forms[..., 1:], done.coarse
     k, watched = traces.shape[-1], halfway.shape[-1] - 1
@@ -143,6 +157,7 @@ def _averaged(forms, halfway, done: Pass) -> Estimate:
     missing = changes[..., 0] * _still_missing(coarse.solution_rest)
     if watched:
         missing = missing + changes[..., 1:].mean(-1) * _still_missing(coarse.left_rest)
+    missing = missing + 2 * _slack(forms[..., 0], theta, done.inv_quad)
     return Estimate(0.5 * _number(forms[..., 0] - traces.mean(-1)), 0.5 * _number(stderr),
                     (-0.5 * _number(missing), 0.5 * _number(missing)), 0, k, done.logdet.seed, "stochastic")
 
@@ -150,7 +165,9 @@ def _averaged(forms, halfway, done: Pass) -> Estimate:
 def _still_missing(rest: float) -> float:
     """What is missing, relative to what the second half of the steps changed, where these left `rest` of the residual:
     rest / (1 - rest) if convergence goes on as it did, and six times that to be safe, as the forms lag behind."""
-    return _MOST_MISSING if rest >= 1 else min(6 * rest / (1 - rest), _MOST_MISSING)
+    if rest < 1:
+        return min(6 * rest / (1 - rest), _MOST_MISSING)
+    return _MOST_MISSING if np.isfinite(rest) else np.inf
 
 
 def _number(x):
