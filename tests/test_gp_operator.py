@@ -455,3 +455,23 @@ def test_blocks_that_do_not_fit_and_sums_from_nothing():
     with pytest.raises(ValueError, match=r"\(n, d\) and \(m, d\), found \(2,\) and \(1,\)"):
         gp.Matern12()([1.0, 2.0], [1.0])
     assert repr(sum([gp.Matern12(), gp.Linear()])) == repr(gp.Matern12() + gp.Linear())
+
+
+def test_columns_by_number_mask_or_slice():
+    K = gp.KernelOperator(np.random.default_rng(0).standard_normal((12, 2)), noise=0.3)
+    dense = K.todense()
+    for indices in ([0, 5], [-1], [], slice(2, 4), np.arange(12) < 3, np.array([7, 1], dtype=np.uint8)):
+        expected = dense[:, indices] if np.size(indices) else dense[:, :0]
+        np.testing.assert_allclose(K.columns(indices), expected, rtol=1e-14)
+    for wrong in ([12], [0.5], 3, [-13]):
+        with pytest.raises(ValueError, match="whole numbers below 12, a mask or a slice"):
+            K.columns(wrong)
+
+
+def test_lists_and_foreign_arrays_come_to_the_operator():
+    torch = pytest.importorskip("torch")
+    X = np.random.default_rng(0).standard_normal((12, 2))
+    K = gp.KernelOperator(X, noise=0.3)
+    ones = np.ones(12)
+    assert K.bilinear([1.0] * 12, [1] * 12) == K.bilinear(ones, ones)
+    np.testing.assert_array_equal(K.cross(torch.tensor(X[:3])) @ ones, K.cross(X[:3]) @ ones)

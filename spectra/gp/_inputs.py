@@ -15,7 +15,9 @@ from spectra.gp._sklearn import from_sklearn, is_sklearn
 def inputs(X, like=None):
     """Inputs as a finite real array of shape (n, d)."""
     X = np.asarray(X) if not _arrays.is_array(X) else X
-    if like is not None and not isinstance(like, np.ndarray):
+    if isinstance(like, np.ndarray):
+        X = _arrays.to_host(X)
+    elif like is not None:
         X = _arrays.from_host(X, like) if isinstance(X, np.ndarray) else X
     X = X.detach() if hasattr(X, "detach") else X
     if X.ndim != 2 or 0 in X.shape:
@@ -106,6 +108,19 @@ def require_lengthscales(kernel: Covariance, d: int):
     for name, value in kernel.parameters.items():
         if np.ndim(value) and len(value) != d:
             raise ValueError(f"{name} has {len(value)} values for inputs of {d} dimensions; give one, or {d}")
+
+
+def positions(indices, n: int) -> np.ndarray:
+    """Rows of a table, given by their numbers, by a mask or by a slice."""
+    found = np.arange(n)[indices] if isinstance(indices, slice) else np.asarray(_arrays.to_host(indices))
+    if found.dtype == bool and found.shape == (n,):
+        return np.flatnonzero(found)
+    if found.size == 0:
+        return np.zeros(0, dtype=int)
+    if found.ndim != 1 or found.dtype.kind not in "iu" or found.min() < -n or found.max() >= n:
+        raise ValueError(f"columns are asked for by a list of whole numbers below {n}, a mask or a slice, found "
+                         f"{indices!r:.60}")
+    return found % n
 
 
 def require_parameter(parameters, name, index):

@@ -23,6 +23,7 @@ from spectra.gp._inputs import (
     covariance,
     inputs,
     noise_variance,
+    positions,
     require_lengthscales,
     require_parameter,
     require_values,
@@ -150,7 +151,7 @@ class KernelOperator(LinearOperator):
         return self._scaled.diagonal(self.X) + self.noise
 
     def columns(self, indices):
-        indices = np.asarray(indices)
+        indices = positions(indices, self.shape[0])
         K = _blocks.matrix(self.kernel, self.X, rows_of(self.X, indices), self.memory)
         return self.variance * K + self.noise * _arrays.units(self.shape[0], indices, self.like, self.dtype)
 
@@ -272,6 +273,7 @@ class KernelOperator(LinearOperator):
         >>> K.bilinear(np.array([1.0, 0.0]), np.array([1.0, 0.0]))
         {'variance': 1.0, 'lengthscale': 0.0, 'noise': 1.0}
         """
+        U, V = (W if _arrays.is_array(W) else np.asarray(W, dtype=float) for W in (U, V))
         U, V = (W[:, None] if W.ndim == 1 else W for W in (U, V))
         if tuple(U.shape) != tuple(V.shape) or U.shape[0] != self.shape[0]:
             raise ValueError(f"bilinear needs two blocks of shape ({self.shape[0]}, k), found {tuple(U.shape)} and "

@@ -308,4 +308,6 @@ def _moments(values) -> tuple:
 
 def _seed(random_state) -> int | None:
     """scikit-learn hands out RandomState objects too."""
-    return int(random_state.randint(2**31)) if hasattr(random_state, "randint") else random_state
+    if hasattr(random_state, "randint"):
+        return int(random_state.randint(2**31))
+    return _arrays.generator(random_state)[1]

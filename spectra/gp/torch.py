@@ -174,6 +174,9 @@ def _require_vectors(name: str, x, op) -> None:
 
 def _exact(op, y) -> tuple[torch.Tensor, torch.Tensor]:
     matrix = op.product(torch.eye(op.shape[0], dtype=op.like.dtype, device=op.like.device))
+    if matrix.shape != op.shape:
+        raise ValueError(f"the product with a block of shape {tuple(op.shape)} must have that shape, found "
+                         f"{tuple(matrix.shape)}")
     asymmetry = (matrix - matrix.T).detach().abs().max()
     if not asymmetry <= _SYMMETRIC * _arrays.eps(op.dtype) * matrix.detach().abs().max():
         raise ValueError("logdet needs a symmetric matrix of finite numbers, found one that differs from its transpose "
