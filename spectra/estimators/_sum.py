@@ -199,28 +199,30 @@ _LEAST_BLOCK, _LEAST_STEPS = 4, 32  # a block of fewer probes, or of less depth,
 
 
 def _warn(estimate: Estimate, allowed: Budget, purpose: str, unit: float, dtype):
-    """`unit` is what rounding may be measured against where the value is 0 by chance, as log det I is."""
+    if doubt := _doubt(estimate, allowed, purpose, unit, dtype):
+        warnings.warn(doubt, ConvergenceWarning, stacklevel=4)
+
+
+def _doubt(estimate: Estimate, allowed: Budget, purpose: str, unit: float, dtype) -> str:
+    """What is wrong with an answer, in words; `unit` is what rounding may be measured against where the value is 0 by
+    chance, as log det I is."""
     half, width = float(estimate.half_width()) if estimate.stderr else 0.0, bias_width(estimate)
     achieved, rounding = reached(estimate), estimate.details.get("rounding", 0.0)
+    is_rounding = rounding > max(width / 2, half)
     remedy = "take them in double precision" if eps(dtype) > eps(float) else "the operator is near-singular"
-    if allowed.rtol is not None and achieved > allowed.rtol:
-        cause = "quadrature bias dominates: more steps would help" if width > half else "more probes would help"
-        if rounding > max(width / 2, half):
-            cause = f"the rounding of {dtype} products dominates, up to {rounding:.3g}: {remedy}"
-        warnings.warn(f"{purpose} was asked for rtol={allowed.rtol:.2g} and reached {achieved:.2g} with "
-                      f"{estimate.matvecs} products; {cause} (raise matvecs)", ConvergenceWarning, stacklevel=4)
-    elif estimate.details.get("invariant"):  # the bracket is rounding alone
-        if width > max(half, 1e-6 * abs(estimate.value), 1e-6 * unit):
-            warnings.warn(f"rounding errors may change the answer of {purpose} by up to {width:.3g}: the operator is "
-                          "near-singular in its precision", ConvergenceWarning, stacklevel=4)
-    elif allowed.rtol is None and width > half and achieved > 1e-6 and width > 1e-12 * unit:
-        if rounding > width / 2:
-            warnings.warn(f"the rounding of {dtype} products may change the answer of {purpose} by up to "
-                          f"{rounding:.3g}, beside a statistical error of {half:.3g} at 95 %; {remedy}",
-                          ConvergenceWarning, stacklevel=4)
-            return
-        warnings.warn(f"quadrature bias dominates the answer of {purpose}: bracket [{estimate.bias[0]:.3g}, "
-                      f"{estimate.bias[1]:.3g}] beside a statistical error of {half:.3g} at 95 %; more steps, or a "
-                      "preconditioner, would help", ConvergenceWarning, stacklevel=4)
-
-
+    if allowed.rtol is not None:
+        if achieved <= allowed.rtol:
+            return ""
+        cause = (f"the rounding of {dtype} products dominates, up to {rounding:.3g}; {remedy}" if is_rounding else
+                 "quadrature bias dominates: more steps would help (raise matvecs)" if width > half else
+                 "more probes would help (raise matvecs)")
+        return (f"{purpose} was asked for rtol={allowed.rtol:.2g} and reached {achieved:.2g} with {estimate.matvecs} "
+                f"products; {cause}")
+    if not width > max(half, 1e-6 * abs(estimate.value), 1e-6 * unit if is_rounding else 1e-12 * unit):
+        return ""
+    if is_rounding:
+        return (f"the rounding of {dtype} products may change the answer of {purpose} by up to {rounding:.3g}, beside "
+                f"a statistical error of {half:.3g} at 95 %; {remedy}")
+    return (f"quadrature bias dominates the answer of {purpose}: bracket [{estimate.bias[0]:.3g}, "
+            f"{estimate.bias[1]:.3g}] beside a statistical error of {half:.3g} at 95 %; more steps, or a "
+            "preconditioner, would help")

@@ -153,7 +153,8 @@ def chosen(n: int, plan: Plan) -> str:
 
 def _exact(op, y, plan) -> Pass:
     before = op.matvecs
-    dense, rhs = _arrays.to_host(op.todense()).astype(float), _arrays.to_host(y).astype(float)
+    dense = _arrays.to_host(op.astype(float).todense())  # of single precision, what it was rounded from
+    rhs = _arrays.to_host(y).astype(float)
     try:
         factor = cho_factor(dense, lower=True, check_finite=False)
     except np.linalg.LinAlgError as error:
