@@ -17,6 +17,8 @@ from array_api_compat import device, is_array_api_obj, is_cupy_array, is_numpy_a
 MEMORY = 2**30
 """Default budget in bytes for blocks of vectors and stored bases; every long computation takes `memory=`."""
 
+_SHARE_OF_FREE = 1 / 4  # that the default budget takes where memory is short
+
 _CHUNK = 8192  # rows summed in the arrays' own precision before the partial sums are added in float64
 
 
@@ -242,15 +244,39 @@ def _torch_signs(rng, n, k, like):
 # Memory
 
 
+def allowance(memory: int | None, like=None) -> int:
+    """Bytes to spend: `memory`, or by default 1 GiB, and no more than a quarter of what is free beside `like`."""
+    return int(memory) if memory else int(min(MEMORY, _SHARE_OF_FREE * _free(like)))
+
+
+def _free(like) -> float:
+    """Bytes free on the device of `like`, or on the host; inf where nobody can tell."""
+    if like is not None and is_torch_array(like) and like.is_cuda:
+        import torch
+
+        unused = torch.cuda.memory_reserved(like.device) - torch.cuda.memory_allocated(like.device)
+        return torch.cuda.mem_get_info(like.device)[0] + unused
+    if like is not None and is_cupy_array(like):
+        import cupy
+
+        with like.device:
+            return cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
+    try:
+        with open("/proc/meminfo") as file:
+            return 1024.0 * next(int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return math.inf
+
+
 def chunks(n: int, size: int) -> Iterator[slice]:
     """Consecutive slices of at most `size` that cover range(n)."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
 
 
-def groups(total: int, bytes_each: float, memory: int | None) -> Iterator[int]:
+def groups(total: int, bytes_each: float, memory: int) -> Iterator[int]:
     """Sizes of the groups in which `total` vectors of `bytes_each` are processed within `memory` bytes."""
-    limit = max(int((memory or MEMORY) // max(bytes_each, 1)), 1)
+    limit = max(int(memory // max(bytes_each, 1)), 1)
     count = -(-total // limit)
     for i in range(count):
         yield total // count + (i < total % count)

@@ -131,9 +131,8 @@ def _diagpp(sampler: Sampler, left: int):
     if k < 1:
         return _hutchinson(sampler, left)
     Q = extension(None, sampler.multiply(sampler.draw(k)))
-    Z = sampler.multiply(Q)
     xp = _arrays.namespace(Q)
-    captured = xp.sum(Z * xp.conj(Q), axis=1)
+    captured = xp.sum(sampler.multiply(Q) * xp.conj(Q), axis=1)
     value, stderr, count = _mean(sampler, _sample_blocks(sampler, Q, left - 2 * k))
     return value + sampler.scale * _arrays.to_host(captured), stderr, count
 
@@ -143,7 +142,7 @@ METHODS = {"exact": _exact, "hutchinson": _hutchinson, "diag++": _diagpp}
 
 def _sample_blocks(sampler: Sampler, Q, count: int) -> Iterator:
     """Samples of diag A (I - Q Q^H), one a column, in blocks that fit in memory; the probes are signs, v ∘ v = 1."""
-    for k in sampler.groups(count, 5):
+    for k in sampler.groups(count, 6, kept=0 if Q is None else Q.shape[1]):
         V = sampler.draw(k)
         yield V * sampler.multiply(off(Q, V))
 

@@ -74,7 +74,7 @@ def _residual_samples(sampler: Sampler, Q, Z, count: int):
     """Samples of tr P A P, and ‖P A P‖_F² and its effective rank as the first group sees them."""
     samples, energy, rank = [], np.inf, {}
     d = sampler.n - (0 if Q is None else Q.shape[1])
-    for k in sampler.groups(count, 6):
+    for k in sampler.groups(count, 6, kept=2 * (sampler.n - d)):
         V = off(Q, sampler.draw(k))
         W = sampler.multiply(V)
         # On the sphere of the complement every direction is as likely, so the length of P v is noise to divide out:

@@ -147,12 +147,12 @@ _ON_SUPPORT = ("chebyshev", "maxent")  # methods that need an interval to work o
 
 def _positive_support(problem):
     """[0, hi] or better."""
-    lo, hi = spectral_bounds(problem.A, rng=problem.seed, check=False)
+    lo, hi = spectral_bounds(problem.A, rng=problem.seed, memory=problem.memory, check=False)
     if hi <= 0:
         raise not_definite(f"its spectrum lies below {hi:.4g}")
     if lo <= 0:
         start = _arrays.gaussians(problem.generator, problem.n, 1, problem.A.like, problem.A.dtype)
-        run = LanczosRun(problem.A, start, check=False)
+        run = LanczosRun(problem.A, start, reorthogonalize=problem.fits(2 * _LOOK), check=False)
         run.advance(min(_LOOK, problem.n))
         smallest = gauss(run.alpha, run.beta)[0].min()
         if smallest <= 4 * np.finfo(problem.A.dtype).eps * hi:
@@ -198,7 +198,7 @@ def _preconditioned(op, preconditioner, support, method, allowed: Budget, rng, m
 
 
 def _built(name, op, allowed, rng, memory):
-    return NAMED[name](op, allowed, int(memory or _arrays.MEMORY), rng)
+    return NAMED[name](op, allowed, _arrays.allowance(memory, op.like), rng)
 
 
 def _bounded(op, support):

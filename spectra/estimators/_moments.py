@@ -77,7 +77,7 @@ def estimated_moments(problem: Problem, probes: int, order: int, basis: str, adv
     op, support = problem.A, problem.support
     spent = op.matvecs
     if support is None and basis != "power":
-        support = _found_support(op, problem.seed)
+        support = _found_support(problem)
     samples = np.concatenate([BASES[basis](op, V, order, support, advance)
                               for V in problem.blocks(probes, 4)]) / problem.n
     details = {"samples": samples, "covariance": _covariance_of_mean(samples), "support": support, "basis": basis,
@@ -86,9 +86,9 @@ def estimated_moments(problem: Problem, probes: int, order: int, basis: str, adv
     return Estimate(samples.mean(0), stderr, None, op.matvecs - spent, probes, problem.seed, basis, details)
 
 
-def _found_support(op, seed):
+def _found_support(problem: Problem):
     """Safe bounds of the spectrum, widened to an interval where there is only one eigenvalue."""
-    lo, hi = spectral_bounds(op, rng=seed, check=False)
+    lo, hi = spectral_bounds(problem.A, rng=problem.seed, memory=problem.memory, check=False)
     if lo < hi:
         return lo, hi
     return (lo - abs(lo) / 2, lo + abs(lo) / 2) if lo else (-1.0, 1.0)

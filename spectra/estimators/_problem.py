@@ -31,7 +31,7 @@ class Problem:
         self.A = A
         self.generator, self.seed = _arrays.generator(rng)
         self.support = None if support is None else interval(support)
-        self.memory = int(memory or _arrays.MEMORY)
+        self.memory = _arrays.allowance(memory, A.like)
 
     @property
     def n(self) -> int:
@@ -73,6 +73,10 @@ class Problem:
         """k probes in blocks that fit the memory if each needs so many vectors."""
         for size in _arrays.groups(k, vectors * self.n * self.A.dtype.itemsize, self.memory):
             yield self.probes(size)
+
+    def fits(self, vectors: float) -> bool:
+        """Whether so many vectors fit the memory."""
+        return vectors * self.n * self.A.dtype.itemsize <= self.memory
 
     def room(self, vectors: float) -> int:
         """How many probes fit the memory if each needs so many vectors; at least one."""

@@ -22,7 +22,7 @@ class Sampler:
     def __init__(self, op: LinearOperator, *, generator=None, probe: str = "rademacher", memory: int | None = None,
                  advance: Callable[[int], object] = lambda k: None):
         self.op, self.generator, self.probe = op, generator, probe
-        self.memory, self.advance = memory or _arrays.MEMORY, advance
+        self.memory, self.advance = _arrays.allowance(memory, op.like), advance
         self.scale = 1.0
         self.spent = 0
         self._seen = False  # a product that was not zero, which set the scale
@@ -39,9 +39,10 @@ class Sampler:
         """Probes that fit in memory when each needs `held` vectors; at least one."""
         return max(int(self.memory // (held * self.n * self.op.dtype.itemsize)), 1)
 
-    def groups(self, k: int, held: float) -> Iterator[int]:
-        """Sizes of the groups in which k probes that need `held` vectors each fit in memory."""
-        return _arrays.groups(k, held * self.n * self.op.dtype.itemsize, self.memory)
+    def groups(self, k: int, held: float, kept: int = 0) -> Iterator[int]:
+        """Sizes of the groups in which k probes that need `held` vectors each fit in memory beside `kept` vectors."""
+        vector = self.n * self.op.dtype.itemsize
+        return _arrays.groups(k, held * vector, self.memory - kept * vector)
 
     def draw(self, k: int):
         """The next k probes, (n, k); the same whether drawn at once or in groups."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from spectra._arrays import MEMORY, eps
+from spectra._arrays import allowance, eps
 from spectra._progress import track
 from spectra.estimators._adaptive import adaptive, fixed
 from spectra.estimators._block_slq import BlockQuadrature
@@ -102,7 +102,7 @@ def chosen(op: LinearOperator, f, method: str, allowed: Budget, memory: int | No
     """The method that "auto" stands for: exact where that costs less than the budget, else stochastic."""
     if method != "auto":
         return method
-    return "exact" if affordable(op, f, allowed.nominal, int(memory or MEMORY)) else "stochastic"
+    return "exact" if affordable(op, f, allowed.nominal, allowance(memory, op.like)) else "stochastic"
 
 
 def estimate_sum(problem: Problem, f, method, allowed: Budget, offset, progress, purpose) -> Estimate:

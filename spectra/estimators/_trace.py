@@ -129,7 +129,7 @@ def trace(A, *, matvecs: int | None = None, method: str = "auto", rtol: float | 
     generator, seed = _arrays.generator(rng)
     n = op.shape[0]
     left = (matvecs or _default(method, rtol, n)) - (op.matvecs - before)
-    memory = memory or _arrays.MEMORY
+    memory = _arrays.allowance(memory, op.like)
     if method == "auto":
         method = _best(op, left, rtol, memory, free)
     with track(progress, min(left, n) if method == "exact" else left, "trace") as advance:
@@ -149,7 +149,7 @@ def exact(sampler: Sampler, totals: list[int]) -> Iterator[Estimate]:
 
 METHODS = {"hutchinson": hutchinson, "hutch++": hutchpp, "xtrace": xtrace, "xnystrace": xnystrace, "exact": exact}
 
-_HELD = {"xtrace": 3.0, "xnystrace": 4.0}  # vectors in memory for each product
+_HELD = {"xtrace": 3.0, "xnystrace": 6.0}  # vectors in memory for each product
 
 
 def _default(method: str, rtol, n: int) -> int:

@@ -102,7 +102,7 @@ class KernelOperator(LinearOperator):
         self._scaled = Scaled(kernel, variance)
         self.kernel, self.variance = self._scaled.kernel, self._scaled.variance
         self.noise = self.lower_bound = noise_variance(noise) + own_noise
-        self.memory = _arrays.MEMORY if memory is None else bytes_of(memory)
+        self.memory = _arrays.allowance(None, self.like) if memory is None else bytes_of(memory)
         self._formed: Any = None
         self._norm: float | None = None
         require_lengthscales(self.kernel, d)

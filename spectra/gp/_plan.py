@@ -43,7 +43,7 @@ class Plan:
     @property
     def room(self) -> int:
         """Bytes."""
-        return int(self.memory or _arrays.MEMORY)
+        return _arrays.allowance(self.memory)
 
 
 @dataclass(frozen=True)

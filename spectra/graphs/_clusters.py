@@ -79,8 +79,8 @@ def egs_cluster_count(L, *, method: str = "auto", moments: int = 100, probes: in
     probes : int
         Rademacher vectors.
     memory : int, optional
-        Bytes that a sparse factor or a basis of eigenvectors may take; default 4 GiB. Both are known before they are
-        computed: the entries of the factor are counted from the pattern.
+        Bytes that a sparse factor or a basis of eigenvectors may take, by default 4 GiB, and blocks of vectors, 1 GiB.
+        The first two are known before they are computed: the entries of the factor are counted from the pattern.
     rng : int, Generator or None
 
     Returns
@@ -120,7 +120,8 @@ def egs_cluster_count(L, *, method: str = "auto", moments: int = 100, probes: in
     """
     if method not in METHODS:
         raise ValueError(f"method of egs_cluster_count must be one of {sorted(METHODS)}, found {method!r}")
-    return cluster_count(Spectrum(L, moments, probes, rng), method, MEMORY if memory is None else memory)
+    spectrum = Spectrum(L, moments, probes, rng, memory=memory)
+    return cluster_count(spectrum, method, MEMORY if memory is None else memory)
 
 
 def cluster_count(spectrum: Spectrum, method: str, memory: int = MEMORY) -> Estimate:

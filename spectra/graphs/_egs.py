@@ -31,7 +31,8 @@ SUPPORT = (0.0, 2.0)
 RIDGE = 1e-8
 
 
-def egs(G, *, moments: int = 100, probes: int = 16, ridge: float = RIDGE, rng=None, progress=False) -> SpectralDensity:
+def egs(G, *, moments: int = 100, probes: int = 16, ridge: float = RIDGE, rng=None, memory: int | None = None,
+        progress=False) -> SpectralDensity:
     """Entropic graph spectrum ``p = exp(-sum_k alpha_k T_k(x - 1))`` of the normalised Laplacian of a graph.
 
     p has the greatest entropy among the densities on [0, 2] with the graph's Chebyshev moments
@@ -50,6 +51,8 @@ def egs(G, *, moments: int = 100, probes: int = 16, ridge: float = RIDGE, rng=No
     ridge : float
         Regularisation, see `spectra.maxent`. To compare graphs, 1e-4 is better, see `divergence`.
     rng : int, Generator or None
+    memory : int, optional
+        Bytes for blocks of vectors; default 1 GiB. Probes are processed in groups that fit.
     progress : bool or callable
 
     Returns
@@ -82,7 +85,7 @@ def egs(G, *, moments: int = 100, probes: int = 16, ridge: float = RIDGE, rng=No
     >>> bool(np.isclose(rho.expect(lambda x: x), 1.0, atol=1e-5)), rho.components
     (True, 1)
     """
-    spectrum = Spectrum(G, moments, probes, rng, progress)
+    spectrum = Spectrum(G, moments, probes, rng, progress, memory)
     rho = maxent(spectrum.moments, ridge=ridge)
     rho.details = rho.details | {"components": spectrum.components}
     return rho
@@ -101,7 +104,7 @@ class Spectrum:
         Orthonormal null vectors, one for every component; none where the degrees are not known.
     """
 
-    def __init__(self, G, order: int = 100, probes: int = 16, rng=None, progress=False):
+    def __init__(self, G, order: int = 100, probes: int = 16, rng=None, progress=False, memory: int | None = None):
         for name, count in (("moments", order), ("probes", probes)):
             if int(count) != count or count < 1:
                 raise ValueError(f"{name} must be a positive integer, found {count!r}")
@@ -111,7 +114,7 @@ class Spectrum:
         self.null = _null_vectors(self.L, d, self.labels)
         self.order, self.probes = int(order), int(probes)
         self.generator, self.seed = _arrays.generator(rng)
-        self.progress = progress
+        self.progress, self.memory = progress, _arrays.allowance(memory)
 
     @property
     def n(self) -> int:
@@ -132,7 +135,7 @@ class Spectrum:
 
     def blocks(self, vectors: float):
         """The probes, projected, in blocks that fit the memory if each needs so many vectors."""
-        for k in _arrays.groups(self.probes, vectors * 8 * self.n, None):
+        for k in _arrays.groups(self.probes, vectors * 8 * self.n, self.memory):
             yield self.project(_arrays.signs(self.generator, self.n, k, None, np.dtype(float)))
 
     @cached_property

@@ -27,11 +27,14 @@ from spectra.operators._door import enter
 
 __all__ = ["spectral_bounds"]
 
+_GROWN = 2  # a basis is copied as it grows, and then takes memory twice
+
 FAILURE = 1e-6
 """Probability with which the start vectors of one call may miss an end of the spectrum."""
 
 
-def spectral_bounds(A, *, steps: int = 30, rng=None, check: bool = True) -> tuple[float, float]:
+def spectral_bounds(A, *, steps: int = 30, rng=None, memory: int | None = None,
+                    check: bool = True) -> tuple[float, float]:
     """An interval ``(lo, hi)`` that holds every eigenvalue: ``lo <= lambda_min``, ``lambda_max <= hi``.
 
     ``hi`` solves ``prod_j (hi - theta_j) / beta_j = 1 / delta`` for the Ritz values ``theta_j`` and residual norms
@@ -46,6 +49,8 @@ def spectral_bounds(A, *, steps: int = 30, rng=None, check: bool = True) -> tupl
         Products to spend; the excess shrinks with their square, and much faster where an end stands apart.
     rng : int, Generator or None
         For the start vector.
+    memory : int, optional
+        Bytes for the basis, which is kept where it fits; default 1 GiB.
     check : bool
         Test an operator that nobody has seen with three products more.
 
@@ -64,7 +69,7 @@ def spectral_bounds(A, *, steps: int = 30, rng=None, check: bool = True) -> tupl
 
     Notes
     -----
-    At most `steps` products; memory for as many vectors, or for three where those would exceed 1 GiB. Common
+    At most `steps` products; memory for as many vectors, or for six where those do not fit. Common
     alternatives measured less well: the Ritz value plus its residual lies inside the spectrum in 5 % of runs on a
     semicircle; plus ``beta_m`` it is safe and 25 % too wide; the bound of Kuczynski and Wozniakowski, which knows
     nothing of A, is 9 % too wide for every A.
@@ -84,7 +89,10 @@ def spectral_bounds(A, *, steps: int = 30, rng=None, check: bool = True) -> tupl
     if steps < 1:
         raise ValueError(f"spectral_bounds needs steps >= 1, found {steps!r}")
     generator, _ = _arrays.generator(rng)
-    inner, outer = _all_eigenvalues(op) if op.shape[0] <= steps else _lanczos_bounds(op, int(steps), generator)
+    if op.shape[0] <= steps:
+        inner, outer = _all_eigenvalues(op)
+    else:
+        inner, outer = _lanczos_bounds(op, int(steps), generator, _arrays.allowance(memory, op.like))
     size = max(abs(inner[0]), abs(inner[1]))
     _require_claims(op, inner[0], np.sqrt(_arrays.eps(op.dtype)) * size)
     rounding = 4 * np.sqrt(op.shape[0]) * _arrays.eps(op.dtype) * size
@@ -103,14 +111,14 @@ def _all_eigenvalues(op: LinearOperator):
     return ends, ends
 
 
-def _lanczos_bounds(op: LinearOperator, steps: int, rng):
+def _lanczos_bounds(op: LinearOperator, steps: int, rng, memory: int):
     """Extreme Ritz values, and the ends beyond which no eigenvalue hides."""
-    runs = [_recurrences(op, 1, steps, rng)]
+    runs = [_recurrences(op, 1, steps, rng, memory)]
     spent = runs[0][0][0].size
     if spent < steps // 2:
         # The recurrence has ended early: an eigenvector that it met with a component below rounding would go unseen.
         # The products left over buy more starts, which would all have to miss it.
-        runs.append(_recurrences(op, steps // spent - 1, spent, rng))
+        runs.append(_recurrences(op, steps // spent - 1, spent, rng, memory))
     rows = [row for run in runs for row in run]
     delta = smallest_component(op, FAILURE / 2, len(rows))
     above = [_end(alpha, beta, delta) for alpha, beta in rows]
@@ -119,11 +127,11 @@ def _lanczos_bounds(op: LinearOperator, steps: int, rng):
     return inner, (-max(end for _, end in below), max(end for _, end in above))
 
 
-def _recurrences(op, columns: int, steps: int, rng):
+def _recurrences(op, columns: int, steps: int, rng, memory: int):
     """(alpha, beta) of Lanczos from each of `columns` random starts, cut where the recurrence ended."""
     V = _arrays.gaussians(rng, op.shape[0], columns, op.like, op.dtype)
     # Without reorthogonalisation converged Ritz values repeat, which holds the bounds back but does not break them.
-    affordable = columns * steps * op.shape[0] * op.dtype.itemsize <= _arrays.MEMORY
+    affordable = columns * (_GROWN * steps + 6) * op.shape[0] * op.dtype.itemsize <= memory
     run = LanczosRun(op, V, reorthogonalize=affordable, check=False)
     run.advance(steps)
     noise = _arrays.eps(op.dtype) * np.sqrt(op.shape[0])

@@ -29,6 +29,7 @@ from spectra.results import ConvergenceWarning
 __all__ = ["Preconditioner", "Solution", "cg"]
 
 _WIDTH = 32  # columns that share a space: the factorisations cost n * width^2 a step, the products only n * width
+_HELD = 14  # vectors in memory for each of them
 _NOISE = 32  # a direction this many roundings long is made of rounding
 _NEAR = 10  # a residual this many times too large will be done in a few more steps
 
@@ -66,7 +67,7 @@ class Solution(NamedTuple):
 
 
 def cg(A, B, *, preconditioner: Preconditioner | None = None, tol: float | None = None,
-       maxiter: int | None = None) -> Solution:
+       maxiter: int | None = None, memory: int | None = None) -> Solution:
     """Solve ``A X = B`` for a Hermitian positive definite A by block conjugate gradients.
 
     Each column x minimises the error in the norm of A over the sum of the Krylov spaces of all columns.
@@ -83,6 +84,8 @@ def cg(A, B, *, preconditioner: Preconditioner | None = None, tol: float | None 
         Solved when ``|b - A x| <= tol |b|``; default: the square root of the unit roundoff, 1.5e-8 in double precision.
     maxiter : int, optional
         Most steps; default 10 n, at most 10,000.
+    memory : int, optional
+        Bytes for the blocks of the recurrence, which columns share in groups that fit; default 1 GiB.
 
     Returns
     -------
@@ -103,8 +106,8 @@ def cg(A, B, *, preconditioner: Preconditioner | None = None, tol: float | None 
     Notes
     -----
     At most k products a step, and k for each check of the true residuals; linearly dependent columns cost nothing, and
-    columns that are done are dropped once they are half of all. Memory: about 8 n k numbers. More than 32 columns are
-    solved in groups.
+    columns that are done are dropped once they are half of all. Memory: about 14 n k numbers beside B and X, for k
+    columns at once: as many as fit, at most 32.
 
     References
     ----------
@@ -123,7 +126,9 @@ def cg(A, B, *, preconditioner: Preconditioner | None = None, tol: float | None 
     tol, maxiter = _limits(op, tol, maxiter)
     block, scales = unit_columns(block)
     run = _BlockCG(op, preconditioner, tol)
-    solved = [run.solve(block[:, group], scales[group] > 0, maxiter) for group in _arrays.chunks(len(scales), _WIDTH)]
+    room = _arrays.allowance(memory, op.like) // (_HELD * op.shape[0] * op.dtype.itemsize)
+    solved = [run.solve(block[:, group], scales[group] > 0, maxiter)
+              for group in _arrays.chunks(len(scales), int(min(max(room, 1), _WIDTH)))]
     xp = _arrays.namespace(block)
     X = rescale(xp.concat([X for X, _, _ in solved], axis=1), scales, "the solution")
     residuals = np.concatenate([found for _, found, _ in solved])

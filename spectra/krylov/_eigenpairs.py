@@ -31,6 +31,8 @@ from spectra.results import ConvergenceWarning
 
 __all__ = ["EigenPairs", "eigenpairs"]
 
+_BESIDE = 8  # vectors beside the basis
+_ROTATED = 2**16  # entries of each vector that are rotated at once, and not all in a second basis
 _DENSE = 256  # up to this order n products and a dense factorisation cost less than a search
 
 _WANTED = {"LM": np.abs, "LA": np.positive, "SA": np.negative}
@@ -55,7 +57,8 @@ class EigenPairs(NamedTuple):
     residuals: np.ndarray
 
 
-def eigenpairs(A, k: int, *, which: str = "LM", tol: float | None = None, maxiter: int = 300, rng=None) -> EigenPairs:
+def eigenpairs(A, k: int, *, which: str = "LM", tol: float | None = None, maxiter: int = 300, rng=None,
+               memory: int | None = None) -> EigenPairs:
     """The k eigenpairs ``A v = lambda v`` at one end of the spectrum of a Hermitian operator.
 
     Parameters
@@ -72,6 +75,8 @@ def eigenpairs(A, k: int, *, which: str = "LM", tol: float | None = None, maxite
         Most restarts.
     rng : int, Generator or None
         For the start vectors.
+    memory : int, optional
+        Bytes for the basis: 2 k + 40 vectors, or fewer where these do not fit, at least k + 18; default 1 GiB.
 
     Returns
     -------
@@ -91,8 +96,9 @@ def eigenpairs(A, k: int, *, which: str = "LM", tol: float | None = None, maxite
     Notes
     -----
     2 k + 30 products at first, k / 2 + 15 each restart, k for the residuals; but n products if ``n <= 256`` or the
-    basis would hold the whole space. Memory: 4 k + 45 vectors. Copies of a multiple eigenvalue are found one after
-    another, each from a new random vector; the search ends when the next best pair is known well enough to be worse.
+    basis would hold the whole space; restarts come sooner in a smaller basis. Copies of a multiple eigenvalue are found
+    one after another, each from a new random vector; the search ends when the next best pair is known well enough to be
+    worse.
 
     References
     ----------
@@ -109,10 +115,12 @@ def eigenpairs(A, k: int, *, which: str = "LM", tol: float | None = None, maxite
     k, tol = _checked(op, k, which, tol, maxiter)
     generator, _ = _arrays.generator(rng)
     wanted = _WANTED[which]
-    if op.shape[0] <= max(_DENSE, _basis_size(k)):
+    room = _arrays.allowance(memory, op.like) // (op.shape[0] * op.dtype.itemsize)
+    steps = int(max(min(_basis_size(k), room - _BESIDE - k), k + 10))
+    if op.shape[0] <= max(_DENSE, steps):
         values, vectors, size, finished = _dense(op, k, wanted)
     else:
-        values, vectors, size, finished = _Search(op, k, wanted, tol, generator).run(maxiter)
+        values, vectors, size, finished = _Search(op, k, wanted, tol, generator, steps).run(maxiter)
     pairs = _with_residuals(op, values, vectors)
     _require_converged(op, pairs.residuals, size, tol, finished)
     return pairs
@@ -161,9 +169,9 @@ def _require_converged(op: LinearOperator, residuals, size: float, tol: float, f
 class _Search:
     """Thick-restart Lanczos with locking; the basis is kept as rows, so that each vector is contiguous."""
 
-    def __init__(self, op: LinearOperator, k: int, wanted, tol: float, rng):
+    def __init__(self, op: LinearOperator, k: int, wanted, tol: float, rng, steps: int):
         self.k, self.wanted, self.tol, self.rng = k, wanted, tol, rng
-        self.steps, self.kept = _basis_size(k), 0
+        self.steps, self.kept = steps, 0
         self.T, self.beta = np.zeros((self.steps, self.steps)), 0.0
         self.size = 0.0  # largest |A q| so far
         v = _arrays.gaussians(rng, op.shape[0], 1, op.like, op.dtype)
@@ -218,7 +226,8 @@ class _Search:
         """Make the chosen Ritz vectors the first of the basis; the matrix becomes diagonal."""
         self.kept = len(chosen)
         rotation = _arrays.from_host(Y[:, chosen].T, self.Q, self.op.dtype)
-        self.Q[: self.kept, :] = rotation @ self.Q[: self.steps, :]
+        for part in _arrays.chunks(self.op.shape[0], _ROTATED):
+            self.Q[: self.kept, part] = rotation @ self.Q[: self.steps, part]
         self.T[:] = 0.0
         np.fill_diagonal(self.T[: self.kept, : self.kept], theta[chosen])
 

@@ -91,7 +91,7 @@ def matrix_function(A, B, f: Callable, *, steps: int = 200, tol: float | None = 
 
     Notes
     -----
-    One product a step and column; 8 n m^2 operations and n m numbers of memory a column for m steps. The error is an
+    One product a step and column; 8 n m^2 operations and 2 n m numbers of memory a column for m steps. The error is an
     estimate: an f that lives on a part of the spectrum which b barely touches can deceive it.
 
     References
@@ -115,7 +115,8 @@ def matrix_function(A, B, f: Callable, *, steps: int = 200, tol: float | None = 
     block, norms = unit_columns(block)
     value, errors, made, first = 0 * block, np.zeros(len(norms)), 0, 0
     nonzero = np.flatnonzero(norms)
-    for width in _arrays.groups(len(nonzero), op.shape[0] * most * op.dtype.itemsize, memory):
+    vector, room = op.shape[0] * op.dtype.itemsize, _arrays.allowance(memory, op.like)
+    for width in _arrays.groups(len(nonzero), (2 * most + 6) * vector, room):  # a basis is copied as it grows
         columns = nonzero[first : first + width]
         found, errors[columns], used = _apply(op, take(block, columns), f, most, tol)
         value = put(value, columns, found)
