@@ -157,13 +157,14 @@ def with_memory(calls, compiling):
     return {name: partial(told, call, name) for name, call in calls.items()}
 
 
-def compare(question, options):
+def compare(question, known, options):
+    """What is known of a question, with the contenders that are asked for measured anew."""
     dimensions, side, packages = QUESTIONS[question]
     side = options.side or side
     A, logdet = laplacian(dimensions, side)
     truth = float(A.diagonal().sum()) if question.endswith("XTrace") else logdet
-    found = {"n": A.shape[0], "entries": A.nnz, "truth": truth, "contenders": {}}
-    for package in packages:  # one process at a time: the bases are large
+    found = {"n": A.shape[0], "entries": A.nnz, "truth": truth, "contenders": known.get("contenders", {})}
+    for package in (p for p in packages if p in (options.contenders or packages)):  # in turn: the bases are large
         python = sys.executable if package in OURS else options.peers
         if python:
             server = Server(python, __file__, package, "--dimensions", dimensions, "--side", side)
@@ -187,6 +188,7 @@ def main():
     parser.add_argument("--peers", help="Python of the environment that benchmarks/peers_jax.sh made")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=QUESTIONS, nargs="+", default=list(QUESTIONS))
+    parser.add_argument("--contenders", choices=CONTENDERS, nargs="+", help="these alone, the others as they are")
     parser.add_argument("--json", type=Path, default=HERE.parent / "docs" / "measured" / "logdet-peers.json")
     parser.add_argument("--serve", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--dimensions", type=int, help=argparse.SUPPRESS)
@@ -201,7 +203,7 @@ def main():
     known = json.loads(options.json.read_text()) if options.json.exists() else {}
     known.pop("versions", None)
     for question in options.only:
-        known[question] = compare(question, options)
+        known[question] = compare(question, known.get(question, {}), options)
         show(question, known[question])
         save(options.json, known)
 
