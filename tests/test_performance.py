@@ -94,3 +94,8 @@ def test_picture_of_the_cost(benchmark, tmp_path):
     assert [row["last decade"] for row in scaling.slopes(rows)] == pytest.approx([1.0, 1.0])
     scaling.picture({"rows": rows}, tmp_path / "scaling.png")
     assert (tmp_path / "scaling.png").stat().st_size > 10_000
+
+
+def test_grid_is_the_laplacian_it_says(benchmark):
+    A = benchmark("laplacian_logdet").laplacian(3, 4)[0]
+    assert (benchmark("scaling").grid(4) != A).nnz == 0
