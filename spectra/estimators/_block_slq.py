@@ -15,9 +15,8 @@ from scipy.linalg import eigh
 
 from spectra._controls import Control, halves, power_controls
 from spectra.estimators._problem import Problem
-from spectra.estimators._slq import coarse_depths
 from spectra.krylov._block_lanczos import BlockLanczosRun
-from spectra.krylov._quadrature import block_gauss, block_radau, require_inside, safe_end
+from spectra.krylov._quadrature import block_gauss, block_radau, coarse_depths, require_inside, safe_end
 from spectra.results import SpectralDensity
 
 _FEWEST_TO_DEFLATE = 4  # probes; each half must leave the other a space worth having

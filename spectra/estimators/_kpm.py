@@ -19,9 +19,8 @@ from numpy.polynomial import chebyshev
 from spectra import _arrays
 from spectra.estimators._moments import estimated_moments
 from spectra.estimators._problem import Problem
-from spectra.estimators._slq import coarse_depths
 from spectra.krylov._lanczos import LanczosRun
-from spectra.krylov._quadrature import gauss
+from spectra.krylov._quadrature import coarse_depths, gauss
 from spectra.results import Estimate, NotFinite, SpectralDensity, remaining_change, standard_error
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from spectra._controls import power_controls
 from spectra.estimators._problem import Problem
 from spectra.krylov._lanczos import LanczosRun
-from spectra.krylov._quadrature import gauss, radau, require_inside, safe_end
+from spectra.krylov._quadrature import coarse_depths, gauss, radau, require_inside, safe_end
 from spectra.results import SpectralDensity
 
 
@@ -68,8 +68,3 @@ class LanczosQuadrature:
             controls=power_controls(*rule, problem.sums[: self.steps], problem.n),  # a rule of few nodes fits anything
             details={"steps": self.steps, "degree": 2 * self.steps - 1, "precision": precision,
                      "perturbation": problem.perturbation})
-
-
-def coarse_depths(steps: int) -> list[int]:
-    """A quarter and a half: two doublings, from which the rest is extrapolated. A single step tells nothing."""
-    return [max(steps // 4, 1), max(steps // 2, 1)] if steps > 1 else [1]

@@ -17,11 +17,10 @@ from spectra.estimators._block_slq import deflations
 from spectra.estimators._budget import bias_width
 from spectra.estimators._exact import not_definite
 from spectra.estimators._problem import Problem
-from spectra.estimators._slq import coarse_depths
 from spectra.gp._plan import Plan
 from spectra.krylov._block_lanczos import BlockLanczosRun
 from spectra.krylov._columns import times
-from spectra.krylov._quadrature import block_gauss, block_radau, safe_end
+from spectra.krylov._quadrature import block_gauss, block_radau, coarse_depths, safe_end
 from spectra.results import SpectralDensity, joined
 
 _FIRST_DEPTH = 8

@@ -18,7 +18,9 @@ from scipy.linalg import block_diag
 from spectra import _arrays
 from spectra.krylov._columns import as_block
 from spectra.krylov._lanczos import noise_level, power_of_two
+from spectra.krylov._quadrature import block_gauss, block_radau, coarse_depths, safe_end
 from spectra.operators._door import enter
+from spectra.results import SpectralDensity
 
 
 class BlockLanczosRun:
@@ -94,6 +96,32 @@ class BlockLanczosRun:
     def basis(self):
         """Orthonormal basis of the space, shape (n, d)."""
         return _arrays.adjoint(self._rows[: self.dimension, :])
+
+    def density(self) -> SpectralDensity:
+        """The quadrature rules of the steps so far, one a start vector: of random probes, the density of the spectrum.
+
+        As `LanczosRun.density`, with nodes that all start vectors share. Unlike `spectral_density` with method
+        "block-slq", it deflates no probe by the others.
+
+        Examples
+        --------
+        >>> import numpy as np, spectra
+        >>> signs = np.random.default_rng(0).choice([-1.0, 1.0], (100, 4))
+        >>> run = spectra.krylov.BlockLanczosRun(np.diag(np.linspace(1.0, 2.0, 100)), signs)
+        >>> run.advance(8)
+        >>> round(run.density().sum(np.log).value, 3)
+        38.629
+        """
+        if not self.steps:
+            raise ValueError("a run that has not advanced has no density; call advance(steps) first")
+        T, R, precision = self.T, self.R, _arrays.eps(self.A.dtype)
+        rule = block_gauss(T, R)
+        end = safe_end(self.A.lower_bound, rule[0], precision)
+        return SpectralDensity(
+            *rule, self.A.shape[0], matvecs=self.dimension, method="block-slq", exact=self.exact,
+            coarse=[block_gauss(self.projection(m), R) for m in coarse_depths(self.steps)],
+            brackets=[] if end is None else [block_radau(T, self.last_block, R, end)],
+            details={"steps": self.steps, "degree": 2 * self.steps - 1, "precision": precision})
 
     def advance(self, steps: int) -> None:
         """Make up to `steps` more steps; none once the space is invariant."""

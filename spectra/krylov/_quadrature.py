@@ -46,6 +46,11 @@ def radau(alpha: np.ndarray, beta: np.ndarray, a: float):
     return gauss(extended, beta)
 
 
+def coarse_depths(steps: int) -> list[int]:
+    """A quarter and a half: two doublings, from which the rest is extrapolated. A single step tells nothing."""
+    return [max(steps // 4, 1), max(steps // 2, 1)] if steps > 1 else [1]
+
+
 def safe_end(end: float | None, nodes: np.ndarray, precision: float) -> float | None:
     """`end` moved below the smallest Ritz value by rounding errors; None if no end is known.
 
