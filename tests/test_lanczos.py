@@ -400,3 +400,46 @@ def test_complex_start_vectors_for_a_complex_matrix_in_torch():
     A, V = hermitian_matrix(12, np.complex128), random_matrix(12, 2, np.complex128)
     expected, found = lanczos(A, V, 6)[0], lanczos(to_torch(A), to_torch(V), 6)[0]
     np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def signs(n, k, seed=0):
+    return np.random.default_rng(seed).choice([-1.0, 1.0], (n, k))
+
+
+@pytest.mark.parametrize("kind", [LanczosRun, BlockLanczosRun])
+def test_a_run_answers_many_questions_at_any_time(kind):
+    eigenvalues = np.geomspace(1e-2, 1, 150)
+    Q = np.linalg.qr(np.random.default_rng(1).standard_normal((150, 150)))[0]
+    A = spectra.aslinearoperator((Q * eigenvalues) @ Q.T)
+    A.lower_bound = 1e-2
+    V = signs(150, 6)
+    run = kind(A, V)
+    with pytest.raises(ValueError, match="has not advanced"):
+        run.density()
+    widths = {}
+    for steps in (6, 12):
+        run.advance(6)
+        before, rho = A.matvecs, run.density()
+        for f in (np.log, np.reciprocal, np.sqrt):
+            forms = np.einsum("ij,ij->j", Q.T @ V, f(eigenvalues)[:, None] * (Q.T @ V))  # v' f(A) v
+            answer = rho.sum(f)
+            low, high = answer.bias
+            assert low <= forms.mean() - answer.value <= high
+            assert low == pytest.approx(0, abs=1e-9 * (high - low) + 1e-9) or high == pytest.approx(0, abs=1e-9)
+            widths[f, steps] = high - low
+            assert answer.interval(0.999)[0] <= f(eigenvalues).sum() <= answer.interval(0.999)[1]
+        assert rho.moment(2).value == pytest.approx(np.mean(np.sum((A.A @ V) ** 2, 0)) / 150)
+        assert (A.matvecs, rho.probes, rho.matvecs) == (before, 6, 6 * steps)
+    assert all(widths[f, 12] < 0.5 * widths[f, 6] for f in (np.log, np.reciprocal, np.sqrt))
+    assert rho.cdf(0.1) == pytest.approx(0.5, abs=0.15)
+
+
+def test_a_resumed_run_has_the_density_of_one_that_never_stopped(tmp_path):
+    A = np.diag(np.geomspace(0.1, 1, 60))
+    through, run = LanczosRun(A, signs(60, 3)), LanczosRun(A, signs(60, 3))
+    through.advance(9)
+    run.advance(4)
+    run.save(tmp_path / "run.npz")
+    again = LanczosRun.load(tmp_path / "run.npz", A)
+    again.advance(5)
+    assert again.density().sum(np.log) == through.density().sum(np.log)

@@ -110,7 +110,7 @@ class BlockLanczosRun:
         >>> run = spectra.krylov.BlockLanczosRun(np.diag(np.linspace(1.0, 2.0, 100)), signs)
         >>> run.advance(8)
         >>> round(run.density().sum(np.log).value, 3)
-        38.629
+        38.589
         """
         if not self.steps:
             raise ValueError("a run that has not advanced has no density; call advance(steps) first")

@@ -252,7 +252,7 @@ class LanczosRun:
         >>> run.advance(10)
         >>> rho = run.density()
         >>> round(rho.sum(np.log).value, 3), round(rho.sum(np.reciprocal).value, 3)  # of a diagonal, any signs do
-        (38.629, 69.315)
+        (38.589, 69.372)
         """
         if not self.steps:
             raise ValueError("a run that has not advanced has no density; call advance(steps) first")
