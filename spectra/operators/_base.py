@@ -223,9 +223,9 @@ class LinearOperator:
         Returns
         -------
         LinearOperator
-            In single precision it remembers this operator: the bias bracket of a log-determinant or a spectral sum then
-            covers the rounding of the entries as well as that of the products, by what a few products of both differ.
-            An exact answer comes from the original.
+            In single precision it remembers this operator: the bias bracket of a log-determinant or a spectral sum by
+            Lanczos quadrature covers the rounding of the entries as well as that of the products, by what a few
+            products of both differ, and an exact one comes from the original.
 
         Raises
         ------
