@@ -43,7 +43,8 @@ print(json.dumps(times))
 
 
 def run(program, folder=None):
-    environment = os.environ | ({"NUMBA_CACHE_DIR": folder} if folder else {})
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment |= {"NUMBA_CACHE_DIR": folder} if folder else {}
     out = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment)
     return json.loads(out.stdout)
 
@@ -68,6 +69,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, default=MEASURED / "first-call.json")
     options = parser.parse_args()
+    run(PROGRAM.format(before="", call="import spectra"))  # Python compiles, too
     document = {"imports": {name: importing(what) for name, what in IMPORTS.items()}, "calls": {}}
     for name, how in CALLS.items():
         document["calls"][name] = calling(*how)
