@@ -197,7 +197,7 @@ def curvature(found):
     for name, rows in found["networks"].items():
         yield f"{NETWORKS.get(name, name)}, in gradients of the same data."
         yield table(["", "gradients", "lowest", "MiB at its peak"], [
-            [what, row["as it is"]["ratio"], row["as it is"]["lowest"], row.get("mib")]
+            [what, row["as it is"]["ratio"], row["as it is"]["lowest"], round(row["mib"]) if "mib" in row else None]
             for what, row in rows.items() if what != "gradient"])
 
 
