@@ -27,6 +27,7 @@ _BRACKETED_DEPTH = 5  # for a tolerance, with a known end of the spectrum: the b
 _GROWTH = 1.5
 _TYPICAL = 4  # a bias bracket may be so many times wider than half a standard error: it is wider than the bias
 _WITH_MANY = 2.2  # standard errors in half a 95 % interval from a dozen probes
+HALVES = 2  # of the memory: one is for the first probes, which may have to go on, the other for those that join them
 _LEAST_DEPTH = 3  # two halvings need three steps to differ
 
 
@@ -35,6 +36,7 @@ def fixed(problem: Problem, kind: Quadrature, probes: int, steps: int, advance: 
     spent, density, left = problem.A.matvecs, None, probes
     while left and not (density is not None and density.complete):
         k = min(left, problem.room(kind.vectors(steps)))
+        run = None  # the last one's basis is let go
         run = kind(problem, k, steps)
         for _ in range(steps):
             if run.exact:
@@ -57,9 +59,9 @@ def adaptive(problem: Problem, kind: Quadrature, f: Callable, budget: int, rtol:
     pilot = _pilot(problem, kind, rtol)
     group = 1 if kind is LanczosQuadrature else pilot  # fewer in a block are not deflated
     goal = _Goal(f, budget + spent, rtol, offset, _BRACKETED_DEPTH if bracketed else _FIRST_DEPTH, group)
-    k = min(pilot, max(budget // _LEAST_DEPTH, 1), problem.room(kind.vectors(_FIRST_DEPTH)))
-    run = kind(problem, k, budget // k)
+    k = min(pilot, max(budget // _LEAST_DEPTH, 1), problem.room(HALVES * kind.vectors(_FIRST_DEPTH)))
     deepest = _deepest(problem, kind, k, budget)
+    run = kind(problem, k, deepest)
     while True:
         _deepen(problem, run, k, deepest, goal, advance)
         density = _widened(problem, kind, run, run.density(), goal, advance)
@@ -95,7 +97,7 @@ def _widened(problem, kind, run, density, goal, advance) -> SpectralDensity:
         if _can_fill(run, problem, min(wanted * run.steps, goal.limit - problem.A.matvecs)):
             run.fill()
             return run.density()
-        k = min(wanted, problem.room(kind.vectors(run.steps)))
+        k = min(wanted, problem.room(HALVES * kind.vectors(run.steps)))
         if k < 1:
             break
         before = problem.A.matvecs
@@ -109,7 +111,7 @@ def _widened(problem, kind, run, density, goal, advance) -> SpectralDensity:
 def _deepest(problem, kind, k, budget):
     """Steps that the budget and, where the basis is kept, the memory allow; a few even where it allows none, for
     shallower runs would spend the budget and tell nothing."""
-    memory_limit = max(problem.room(k) - 6, _FIRST_DEPTH) if kind.vectors(1) != kind.vectors(2) else budget
+    memory_limit = max(problem.room(HALVES * k) - 6, _FIRST_DEPTH) if kind.vectors(1) != kind.vectors(2) else budget
     return max(min(budget // k, memory_limit, max(problem.n, _FIRST_DEPTH)), 1)
 
 

@@ -37,7 +37,7 @@ class BlockQuadrature:
 
     def __init__(self, problem: Problem, k: int, steps: int):
         self.problem = problem
-        self.run = BlockLanczosRun(problem.A, problem.probes(k), check=False)
+        self.run = BlockLanczosRun(problem.A, problem.probes(k), expected=steps, check=False)
 
     @staticmethod
     def vectors(steps: int) -> float:

@@ -80,7 +80,7 @@ def _interpolant(f, degree, support, hull):
 def _lanczos(problem: Problem, steps: int) -> LanczosRun:
     # A vector of signs may well be orthogonal to an eigenvector (of a graph, say), a Gaussian one is not.
     start = _arrays.gaussians(problem.generator, problem.n, 1, problem.A.like, problem.A.dtype)
-    run = LanczosRun(problem.A, start, reorthogonalize=problem.fits(2 * steps + 6), check=False)
+    run = LanczosRun(problem.A, start, reorthogonalize=problem.fits(steps + 6), expected=steps, check=False)
     run.advance(min(steps, problem.n))
     return run
 

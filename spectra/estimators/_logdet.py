@@ -152,7 +152,7 @@ def _positive_support(problem):
         raise not_definite(f"its spectrum lies below {hi:.4g}")
     if lo <= 0:
         start = _arrays.gaussians(problem.generator, problem.n, 1, problem.A.like, problem.A.dtype)
-        run = LanczosRun(problem.A, start, reorthogonalize=problem.fits(2 * _LOOK), check=False)
+        run = LanczosRun(problem.A, start, reorthogonalize=problem.fits(_LOOK + 6), expected=_LOOK, check=False)
         run.advance(min(_LOOK, problem.n))
         smallest = gauss(run.alpha, run.beta)[0].min()
         if smallest <= 4 * np.finfo(problem.A.dtype).eps * hi:

@@ -13,7 +13,7 @@ import numpy as np
 
 from spectra._arrays import allowance, eps
 from spectra._progress import track
-from spectra.estimators._adaptive import adaptive, fixed
+from spectra.estimators._adaptive import HALVES, adaptive, fixed
 from spectra.estimators._block_slq import BlockQuadrature
 from spectra.estimators._budget import Budget, bias_width, budget, reached
 from spectra.estimators._density import maxent_density
@@ -147,8 +147,10 @@ def _quadrature(kind):
 
 def _stochastic(problem, f, allowed, offset, advance) -> Estimate:
     """The shared Krylov space wherever its basis fits the memory; separate runs, which need none, elsewhere."""
-    probes, steps = allowed.shape() or (_LEAST_BLOCK, _LEAST_STEPS)
-    fits = problem.room(BlockQuadrature.vectors(steps)) >= min(probes, _LEAST_BLOCK)
+    shape = allowed.shape()
+    probes, steps = shape or (_LEAST_BLOCK, _LEAST_STEPS)
+    bases = 1 if shape else HALVES
+    fits = problem.room(bases * BlockQuadrature.vectors(steps)) >= min(probes, _LEAST_BLOCK)
     return METHODS["block-slq" if fits else "slq"](problem, f, allowed, offset, advance)
 
 

@@ -153,7 +153,7 @@ def _egs(spectrum: Spectrum, memory: int) -> Estimate:
 def _lanczos(spectrum: Spectrum, memory: int) -> Estimate:
     before = spectrum.operator.matvecs
     steps = min(-(-spectrum.order // 2), max(spectrum.rest, 1))
-    samples = np.concatenate([_smoothed_counts(spectrum, V, steps) for V in spectrum.blocks(6)])
+    samples = np.concatenate([_smoothed_counts(spectrum, V, steps) for V in spectrum.blocks(steps + 6)])
     gaps = _plateaus(spectrum, samples.mean(0))
     matvecs = spectrum.operator.matvecs - before
     if not gaps:
@@ -167,7 +167,8 @@ def _smoothed_counts(spectrum: Spectrum, V, steps: int) -> np.ndarray:
     known = spectrum.null.shape[1]
     if not spectrum.rest:
         return np.full((V.shape[1], len(GRID)), float(known))
-    run = LanczosRun(spectrum.operator, V, check=False)
+    fits = V.nbytes * (steps + 6) <= spectrum.memory
+    run = LanczosRun(spectrum.operator, V, reorthogonalize=fits, expected=steps, check=False)
     run.advance(steps)
     nodes, weights = gauss(run.alpha, run.beta)
     steps_up = (ndtr((GRID - t[:, None]) * spectrum.order) for t in nodes)

@@ -31,6 +31,8 @@ class BlockLanczosRun:
     A : operator, Hermitian of order n
     V : array, shape (n, k)
         Start block; its columns may be dependent.
+    expected : int
+        Steps that the basis has room for from the start; for more it is copied.
 
     Attributes
     ----------
@@ -46,10 +48,10 @@ class BlockLanczosRun:
     A step takes as many products as its block has columns. Memory is n d numbers, work 8 n d^2 operations in all.
     """
 
-    def __init__(self, A, V, *, check: bool = True):
+    def __init__(self, A, V, *, expected: int = 16, check: bool = True):
         self.A = enter(A, "block Lanczos", check=check)
         self._rows = None  # adjoint of the basis, a row a vector, with room to grow
-        self._dimension = 0
+        self._dimension, self._expected = 0, max(int(expected), 1)
         self._diagonal, self._below = [], []  # blocks A_j and B_j
         self._scale = None
         self._size = 0.0  # norm of T so far
@@ -183,7 +185,8 @@ class BlockLanczosRun:
     def _keep(self, Q):
         d, b = self._dimension, Q.shape[1]
         if self._rows is None or d + b > self._rows.shape[0]:
-            grown = _arrays.empty((max(2 * d, d + 16 * b), Q.shape[0]), Q, self.A.dtype)
+            room = max(d + b, min(max(2 * d, d + self._expected * b), Q.shape[0]))
+            grown = _arrays.empty((room, Q.shape[0]), Q, self.A.dtype)
             if d:
                 grown[:d, :] = self._rows[:d, :]
             self._rows = grown

@@ -27,8 +27,6 @@ from spectra.operators._door import enter
 
 __all__ = ["spectral_bounds"]
 
-_GROWN = 2  # a basis is copied as it grows, and then takes memory twice
-
 FAILURE = 1e-6
 """Probability with which the start vectors of one call may miss an end of the spectrum."""
 
@@ -131,8 +129,8 @@ def _recurrences(op, columns: int, steps: int, rng, memory: int):
     """(alpha, beta) of Lanczos from each of `columns` random starts, cut where the recurrence ended."""
     V = _arrays.gaussians(rng, op.shape[0], columns, op.like, op.dtype)
     # Without reorthogonalisation converged Ritz values repeat, which holds the bounds back but does not break them.
-    affordable = columns * (_GROWN * steps + 6) * op.shape[0] * op.dtype.itemsize <= memory
-    run = LanczosRun(op, V, reorthogonalize=affordable, check=False)
+    affordable = columns * (steps + 6) * op.shape[0] * op.dtype.itemsize <= memory
+    run = LanczosRun(op, V, reorthogonalize=affordable, expected=steps, check=False)
     run.advance(steps)
     noise = _arrays.eps(op.dtype) * np.sqrt(op.shape[0])
     rows = []

@@ -91,7 +91,7 @@ def matrix_function(A, B, f: Callable, *, steps: int = 200, tol: float | None = 
 
     Notes
     -----
-    One product a step and column; 8 n m^2 operations and 2 n m numbers of memory a column for m steps. The error is an
+    One product a step and column; 8 n m^2 operations and n m numbers of memory a column for m steps. The error is an
     estimate: an f that lives on a part of the spectrum which b barely touches can deceive it.
 
     References
@@ -116,7 +116,7 @@ def matrix_function(A, B, f: Callable, *, steps: int = 200, tol: float | None = 
     value, errors, made, first = 0 * block, np.zeros(len(norms)), 0, 0
     nonzero = np.flatnonzero(norms)
     vector, room = op.shape[0] * op.dtype.itemsize, _arrays.allowance(memory, op.like)
-    for width in _arrays.groups(len(nonzero), (2 * most + 6) * vector, room):  # a basis is copied as it grows
+    for width in _arrays.groups(len(nonzero), (most + 6) * vector, room):
         columns = nonzero[first : first + width]
         found, errors[columns], used = _apply(op, take(block, columns), f, most, tol)
         value = put(value, columns, found)
@@ -135,7 +135,7 @@ def _warn(errors, tol, steps):
 
 def _apply(op: LinearOperator, V, f, most: int, tol: float):
     """f(A) V for columns of norm 1, the estimated errors, and the steps made."""
-    run, changes = LanczosRun(op, V, check=False), np.array([np.inf])
+    run, changes = LanczosRun(op, V, expected=most, check=False), np.array([np.inf])
     while np.any(changes > tol) and run.steps < most and not run.broken.all():
         _advance(run, min(most, 5 + 5 * run.steps // 4))
         coefficients, changes, blurs = _coefficients(run, f)

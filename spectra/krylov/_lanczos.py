@@ -71,7 +71,7 @@ def lanczos(A, V, steps: int, *, basis: bool = False):
     """
     if int(steps) != steps or steps < 1:
         raise ValueError(f"steps must be a positive integer, found {steps!r}")
-    run = LanczosRun(A, V)
+    run = LanczosRun(A, V, expected=steps)
     run.advance(min(int(steps), run.A.shape[0]))
     return run.alpha, run.beta[:, :-1], run.basis() if basis else None
 
@@ -87,6 +87,8 @@ class LanczosRun:
     reorthogonalize : bool
         Against the whole basis, twice a step (kept: n m k numbers). Without it only the last two blocks are kept;
         copies of converged eigenvalues appear, which slows the quadrature down but leaves it right.
+    expected : int
+        Steps that the basis has room for from the start; for more it is copied.
 
     Attributes
     ----------
@@ -107,7 +109,7 @@ class LanczosRun:
     (array([[2., 2., 2.]]), array([ True]))
     """
 
-    def __init__(self, A, V, *, reorthogonalize: bool = True, check: bool = True):
+    def __init__(self, A, V, *, reorthogonalize: bool = True, expected: int = 16, check: bool = True):
         self.A = enter(A, "Lanczos", check=check)
         self.reorthogonalize = reorthogonalize
         V, _ = as_block(self.A, V)
@@ -118,7 +120,7 @@ class LanczosRun:
         self._q_before = None
         self._scale = None
         self._alpha, self._beta = [], []
-        self._basis, self._kept = None, 0
+        self._basis, self._kept, self._expected = None, 0, max(int(expected), 1)
         self.broken = np.zeros(V.shape[1], dtype=bool)
         self._size = np.zeros(V.shape[1])  # norm of each T so far, against which a beta counts as zero
 
@@ -218,7 +220,7 @@ class LanczosRun:
     def _keep(self, q):
         xp, j = _arrays.namespace(q), self.steps
         if self._basis is None or j == self._basis.shape[1]:
-            grown = _arrays.empty((len(self.norms), max(2 * j, 16), q.shape[0]), q, self.A.dtype)
+            grown = _arrays.empty((len(self.norms), max(2 * j, self._expected), q.shape[0]), q, self.A.dtype)
             if j:
                 grown[:, :j, :] = self._basis
             self._basis = grown
@@ -296,6 +298,7 @@ class LanczosRun:
             setattr(run, f"_{name}", None if block is None else _arrays.from_host(block, run.A.like))
         run._products = run.A if run.reorthogonalize else resident(run.A, run._q)[0]
         run._kept = 0 if run._basis is None else run._basis.shape[1]
+        run._expected = 16
         return run
 
 
