@@ -203,16 +203,22 @@ class GPRegressor(RegressorProtocol):
                 if fixed and self.optimizer is not None:
                     raise ValueError(f"a fit moves every parameter, but {', '.join(fixed)} of the kernel is fixed; "
                                      "take optimizer=None, or let it move")
-            return KernelOperator(self._cast(X), kernel, variance=self.variance, noise=noise, memory=self.memory)
+            K = KernelOperator(X, kernel, variance=self.variance, noise=noise, memory=self.memory)
+            return K.astype(self._dtype)
         lengthscale = np.sqrt(d) if self.lengthscale is None else self.lengthscale
         if np.ndim(lengthscale) and not self.ard:
             raise ValueError(f"ard=False has one length-scale, found {np.size(lengthscale)}; give one, or ard=True")
         lengthscale = np.full(d, lengthscale) if self.ard and np.ndim(lengthscale) == 0 and d > 1 else lengthscale
-        return KernelOperator(self._cast(X), self.kernel, lengthscale=lengthscale, variance=self.variance,
-                              noise=self.noise, memory=self.memory)
+        K = KernelOperator(X, self.kernel, lengthscale=lengthscale, variance=self.variance, noise=self.noise,
+                           memory=self.memory)
+        return K.astype(self._dtype)
+
+    @property
+    def _dtype(self) -> str:
+        return "float64" if self._is_exact(len(self.X_)) else self.precision
 
     def _cast(self, X):
-        return X.astype(np.float64 if self._is_exact(len(self.X_)) else self.precision)
+        return X.astype(self._dtype)
 
     def _is_exact(self, n: int) -> bool:
         return chosen(n, Plan(self.method, memory=self.memory)) == "exact"
