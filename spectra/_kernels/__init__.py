@@ -14,12 +14,11 @@ import numpy as np
 
 _LEAST_WORK = 2_000_000  # multiplications a call below which starting threads, let alone a compiler, does not pay
 _DTYPES = (np.float32, np.float64)
-_LEAST_COLUMNS = {"step": 2, "product": 3, "remainder": 2}
 
 
 def csr_kernel(name: str, A, V):
     """The compiled step or product for a CSR matrix and a block, or None where the plain one is the better choice."""
-    if V.shape[1] < _LEAST_COLUMNS[name] or A.nnz * V.shape[1] < _LEAST_WORK:
+    if A.nnz * V.shape[1] < _LEAST_WORK:
         return None
     if A.dtype not in _DTYPES or V.dtype != A.dtype:
         return None

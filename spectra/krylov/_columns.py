@@ -7,6 +7,8 @@ import numpy as np
 from spectra import _arrays
 from spectra.operators import LinearOperator
 
+_SAFE = 1e-15  # norms between this and its inverse are far from overflow when squared, in any dtype
+
 
 def as_block(op: LinearOperator, B):
     """B as a block (n, k) in the dtype of `op`, and the shape it came in."""
@@ -19,11 +21,21 @@ def as_block(op: LinearOperator, B):
         raise ValueError(f"the block must have shape ({n}, k), k > 0, or ({n},), found {shape}")
     if np.issubdtype(_arrays.dtype_of(B), np.complexfloating) and not np.issubdtype(op.dtype, np.complexfloating):
         raise TypeError("the block is complex and the operator real; take its real and imaginary parts in turn")
-    return xp.astype(xp.reshape(B, (n, -1)), getattr(xp, op.dtype.name)), shape
+    return xp.astype(xp.reshape(B, (n, -1)), getattr(xp, op.dtype.name), copy=False), shape
 
 
 def unit_columns(B):
     """B with columns of norm 1 (or 0), and the norms; safe where the squares of the entries overflow."""
+    B, inverses, norms = safe_columns(B)
+    return (B if np.all(inverses == 1) else _arrays.scale_columns(B, inverses)), norms
+
+
+def safe_columns(B):
+    """B with columns whose squares do not overflow, mostly as it came; what brings them to norm 1; their norms in B."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = _arrays.column_norms(B)
+    if np.all((norms > _SAFE) & (norms < 1 / _SAFE)):
+        return B, 1 / norms, norms
     largest = _arrays.to_host(_arrays.namespace(B).max(abs(B), axis=0)).astype(float)
     if not np.all(np.isfinite(largest)):
         raise ValueError("the block holds NaN or Inf; expected finite entries")
@@ -31,7 +43,7 @@ def unit_columns(B):
     exponents = np.clip(np.frexp(largest)[1], -most, most)
     B = _arrays.scale_columns(B, np.ldexp(1.0, -exponents))
     norms = _arrays.column_norms(B)
-    return _arrays.scale_columns(B, 1 / np.where(norms > 0, norms, 1.0)), np.ldexp(norms, exponents)
+    return B, 1 / np.where(norms > 0, norms, 1.0), np.ldexp(norms, exponents)
 
 
 def rescale(V, factors: np.ndarray, name: str):

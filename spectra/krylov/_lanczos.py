@@ -17,7 +17,7 @@ import json
 import numpy as np
 
 from spectra import _arrays
-from spectra.krylov._columns import as_block, unit_columns
+from spectra.krylov._columns import as_block, safe_columns, unit_columns
 from spectra.krylov._quadrature import coarse_depths, gauss, radau, safe_end
 from spectra.operators._door import enter
 from spectra.operators._resident import resident
@@ -113,7 +113,11 @@ class LanczosRun:
         self.A = enter(A, "Lanczos", check=check)
         self.reorthogonalize = reorthogonalize
         V, _ = as_block(self.A, V)
-        self._q, self.norms = unit_columns(V)
+        if reorthogonalize:
+            (self._q, self.norms), self._unit = unit_columns(V), 1.0
+        else:
+            self._q, self._unit, self.norms = safe_columns(V)
+        self._unit_before = 1.0
         if not np.all(self.norms > 0):
             raise ValueError(f"start vectors must not be zero, found norms {self.norms}")
         self._products = self.A if reorthogonalize else resident(self.A, self._q)[0]
@@ -174,23 +178,26 @@ class LanczosRun:
 
         With the last alpha for a guess, w = (A q - beta q_before) / scale - guess q has |w - <q, w> q|^2 =
         |w|^2 - <q, w>^2, known before the second pass; where digits would cancel, the difference is formed first.
+        The start vectors are left as long as they are, and brought to norm 1, `unit`, by the products.
         """
-        q, first = self._q, self._scale is None
+        q, unit, first = self._q, self._unit, self._scale is None
         guess, beta = (0.0, 0.0) if first else (self._alpha[-1], self._beta[-1])
         with np.errstate(over="ignore", invalid="ignore"):  # before there is a scale, or a product is not finite
-            w, cross, square = self._products._step(q, self._q_before, 1 / (self._scale or 1.0), -guess, -beta)
+            w, cross, square = self._products._step(
+                q, self._q_before, unit / (self._scale or 1.0), -guess * unit, -beta * self._unit_before)
         if first:
             self._scale = 1.0 if np.all((square > _TINY) & (square < 1 / _TINY)) else power_of_two(w)
             if self._scale != 1:
                 w = w / self._scale
                 cross, square = _arrays.column_dots(q, w), _arrays.column_dots(w, w).real
-        cross = cross.real
+        cross = unit * cross.real
         alpha, left = self._finite(guess + cross), square - cross**2
         if not np.all((left > _CANCELLED * square) | self.broken):
-            w = self._products._remainder(w, q, cross, 1.0)
+            w = self._products._remainder(w, q, cross * unit, 1.0)
             cross, left = 0.0, _arrays.column_dots(w, w).real
         inverse = self._record(alpha, self._finite(np.sqrt(np.maximum(left, 0.0))))
-        self._q_before, self._q = q, self._products._remainder(w, q, cross, inverse)
+        self._q_before, self._q = q, self._products._remainder(w, q, cross * unit, inverse)
+        self._unit_before, self._unit = unit, 1.0
 
     def _finite(self, numbers):
         if not np.all(np.isfinite(numbers)):
@@ -276,7 +283,8 @@ class LanczosRun:
             arrays["basis"] = self._basis[:, : self._kept, :]
         held = {name: _arrays.to_host(x) for name, x in arrays.items() if x is not None}
         held |= {"alpha": np.array(self._alpha), "beta": np.array(self._beta), "norms": self.norms,
-                 "broken": self.broken, "size": self._size}
+                 "broken": self.broken, "size": self._size,
+                 "unit": np.asarray(self._unit), "unit_before": np.asarray(self._unit_before)}
         header = {"n": self.A.shape[0], "scale": self._scale, "reorthogonalize": self.reorthogonalize}
         with open(path, "wb") as file:
             np.savez(file, header=np.array(json.dumps(header)), **held)
@@ -292,6 +300,7 @@ class LanczosRun:
             raise ValueError(f"the saved run belongs to an operator of order {header['n']}, found {run.A.shape[0]}")
         run.reorthogonalize, run._scale = header["reorthogonalize"], header["scale"]
         run.norms, run.broken, run._size = held["norms"], held["broken"], held["size"]
+        run._unit, run._unit_before = (x if x.ndim else float(x) for x in (held["unit"], held["unit_before"]))
         run._alpha, run._beta = list(held["alpha"]), list(held["beta"])
         for name in ("q", "q_before", "basis"):
             block = held.get(name)

@@ -203,7 +203,7 @@ class Sparse(_Stored):
         self.A = host if sparse.issparse(A) else A
         if self.A is not host:
             self.like = self.A.values() if hasattr(self.A, "crow_indices") else self.A.data
-        scale = _largest(host.data)
+        scale = self._survey.largest if self._survey else _largest(host.data)
         _require_finite(scale)
         self._claim(scale)
 
@@ -237,7 +237,7 @@ class Sparse(_Stored):
 
     @cached_property
     def _survey(self):
-        """Largest asymmetry, diagonal and absolute row sums, from one pass over many entries."""
+        """What one pass over many entries tells; None where they are few."""
         kernel = survey_kernel(self.host)
         return None if kernel is None else kernel(self.host)
 
@@ -256,21 +256,23 @@ class Sparse(_Stored):
                       self.host.astype(dtype))
 
     def diagonal(self):
-        return _arrays.from_host(self._survey[1] if self._survey else self.host.diagonal(), self.like)
+        return _arrays.from_host(self._survey.diagonal if self._survey else self.host.diagonal(), self.like)
 
     def columns(self, indices):
         return _arrays.from_host(self.host[:, np.asarray(indices)].toarray(), self.like)
 
     def frobenius_norm(self):
+        if self._survey and 1e-200 < self._survey.square < 1e200:  # as in _scaled_norm
+            return float(np.sqrt(self._survey.square))
         return _scaled_norm(np, self.host.data)
 
     def absolute_row_sums(self):
-        sums = self._survey[2] if self._survey else np.asarray(abs(self.host).sum(1), dtype=float).ravel()
+        sums = self._survey.sums if self._survey else np.asarray(abs(self.host).sum(1), dtype=float).ravel()
         return _arrays.from_host(sums, self.like)
 
     def _largest_asymmetry(self):
         if self._survey:
-            return self._survey[0]
+            return self._survey.asymmetry
         difference = self.host - self.host.conj().T
         return float(np.abs(difference.data).max()) if difference.nnz else 0.0
 

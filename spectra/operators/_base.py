@@ -131,14 +131,15 @@ class LinearOperator:
             raise ValueError(f"{type(self).__name__}._matmat must return an array of shape {expected}, found {found}")
         return W
 
-    def _step(self, V, U, a: float, b, c):
+    def _step(self, V, U, a, b, c):
         """One step of a three-term recurrence, W = a A V + b V + c U, with its inner products <V, W> and <W, W>.
 
-        `b` and `c` are numbers or one number a column. Lanczos and Chebyshev ask for nothing else, so an operator that
-        can fuse the product with the combination overrides this.
+        `a`, `b` and `c` are numbers or one number a column. Lanczos and Chebyshev ask for nothing else, so an operator
+        that can fuse the product with the combination overrides this.
         """
         W = self._product(V)
-        W = a * W if a != 1 else W
+        if np.any(np.asarray(a) != 1):
+            W = _arrays.scale_columns(W, a) if np.ndim(a) else a * W
         for factor, block in ((b, V), (c, U)):
             if block is not None and np.any(factor):
                 W = W + (_arrays.scale_columns(block, factor) if np.ndim(factor) else factor * block)
