@@ -96,8 +96,8 @@ def test_a_perturbation_in_few_rows_is_held():
 
 
 def test_a_measured_perturbation_may_sit_on_one_eigenvalue():
-    """Of Frobenius norm 2e-5, all on the eigenvalue 1e-3: its logarithm moves by 0.02, five times what it does where all
-    move by the root mean square."""
+    """Of Frobenius norm 2e-5, all on the eigenvalue 1e-3: its logarithm moves by 0.02, five times what it would if all
+    eigenvalues moved by the root mean square."""
     n, measured = 400, 1e-6
     rho = spectra.SpectralDensity([1e-3, 1.0], [1 / n, 1 - 1 / n], n, exact=True,
                                   details={"precision": measured, "perturbation": measured})
