@@ -236,7 +236,8 @@ class Diagonal(LinearOperator):
         return Diagonal(_arrays.namespace(self.d).conj(self.d))
 
     def _astype(self, dtype):
-        require_range(np.abs(_arrays.to_host(self.d)).max(initial=0.0), dtype)
+        xp = _arrays.namespace(self.d)
+        require_range(float(xp.max(xp.abs(self.d))) if self.shape[0] else 0.0, dtype)
         return Diagonal(converted(self.d, dtype))
 
     def diagonal(self):
