@@ -28,7 +28,8 @@ from _report import save, table  # noqa: E402
 from laplacian_logdet import laplacian  # noqa: E402
 
 import spectra  # noqa: E402
-from spectra import gp, graphs, krylov  # noqa: E402
+from spectra import gp, graphs, krylov, maxent  # noqa: E402
+from spectra.graphs._egs import Spectrum  # noqa: E402
 
 BUDGETS = {"256 MB": 256_000_000, "1 GB": 1_000_000_000}
 SIDE, DENSE, POINTS = 100, 4000, 20_000
@@ -79,7 +80,17 @@ def graph(small):
     A = lattice(small).copy()
     A.setdiag(0)
     A.eliminate_zeros()
-    return graphs.normalized_laplacian(abs(A))
+    return Spectrum(graphs.normalized_laplacian(abs(A)), order=20, probes=40, rng=0)
+
+
+def egs(spectrum, memory):
+    spectrum.memory = memory
+    return maxent(spectrum.moments)
+
+
+def cluster_count(spectrum, memory):
+    spectrum.memory = memory
+    return graphs._clusters.cluster_count(spectrum, "egs", memory)
 
 
 def all_that_fits(A, memory, vectors, most):
@@ -117,9 +128,8 @@ CASES = {
     "eigenpairs": (products, lambda A, m: spectra.eigenpairs(A, 2, tol=0.05, maxiter=2, rng=0, memory=m)),
     "matrix_function": (products, lambda A, m: krylov.matrix_function(A, _block(A, 16), np.sqrt, steps=20, memory=m)),
     "cg": (products, lambda A, m: krylov.cg(A, _block(A, 32), tol=1e-2, memory=m)),
-    "egs": (graph, lambda A, m: graphs.egs(A, moments=20, probes=40, rng=0, memory=m)),
-    "egs_cluster_count": (graph, lambda A, m: graphs.egs_cluster_count(
-        A, method="egs", moments=20, probes=40, rng=0, memory=m)),
+    "egs": (graph, egs),
+    "egs_cluster_count": (graph, cluster_count),
     "logdet, auto, dense": (dense, lambda A, m: spectra.logdet(A, rng=0, memory=m)),
     "logdet, stochastic, dense": (dense, lambda A, m: spectra.logdet(A, method="stochastic", matvecs=800, rng=0,
                                                                      memory=m)),

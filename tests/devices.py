@@ -7,6 +7,7 @@ or int. At each of the last two the host waits. Operators record ("product", sha
 """
 
 import math
+import warnings
 
 import array_api_strict as strict
 import numpy as np
@@ -165,7 +166,10 @@ class Cuda(TorchDevice):
         return self.torch.Generator("cuda").manual_seed(0)
 
     def csr(self, A):
-        return self.torch.sparse_csr_tensor(A.indptr, A.indices, A.data, A.shape).to("cuda")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*Sparse CSR tensor support.*")
+            return self.torch.sparse_csr_tensor(*map(self.put, (A.indptr, A.indices, A.data)), A.shape,
+                                                check_invariants=False)
 
 
 class Cupy(Host):

@@ -2,6 +2,7 @@
 
 import warnings
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from spectra.estimators import Jacobi, Nystrom, PivotedCholesky, _density, _diag
 from spectra.estimators._preconditioners import NAMED
 from spectra.krylov._chebyshev import chebyshev_moments
 
+ROOT = Path(__file__).parents[1]
 N = 257  # a prime, no number of steps, probes or products below, and too many to be diagonalised for a few pairs
 
 
@@ -182,6 +184,19 @@ def test_the_watch_sees_what_it_is_to_forbid(monkeypatch):
 
 
 # On a GPU
+
+
+def test_the_benchmark_of_gpus_runs_on_the_processor(monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import gpu
+
+    document = gpu.measure("cpu", gpu.SMALL, repeats=1)
+    assert len(document["rows"]) == 2 * len(gpu.CASES) + 1
+    for row in document["rows"]:
+        assert row["seconds"] > 0 and row["numpy"] > 0
+        assert row["difference"] <= (1e-12 if row["dtype"] == "float64" else 1e-4), row
+    assert all(speed > 0 for speed in document["limits"]["torch"].values())
 
 
 @pytest.mark.gpu

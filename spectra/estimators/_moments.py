@@ -53,7 +53,7 @@ def moments(A, order: int, *, basis: str = "chebyshev", support=None, probes: in
 
     Notes
     -----
-    ``probes * ceil(order / 2)`` products and four vectors of memory a probe. Source: thesis, Algorithm 2.
+    ``probes * ceil(order / 2)`` products and five vectors of memory a probe. Source: thesis, Algorithm 2.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def estimated_moments(problem: Problem, probes: int, order: int, basis: str, adv
     if support is None and basis != "power":
         support = _found_support(problem)
     samples = np.concatenate([BASES[basis](op, V, order, support, advance)
-                              for V in problem.blocks(probes, 4)]) / problem.n
+                              for V in problem.blocks(probes, 5)]) / problem.n
     details = {"samples": samples, "covariance": _covariance_of_mean(samples), "support": support, "basis": basis,
                "size": problem.n}
     stderr = np.array([standard_error(column) for column in samples.T])

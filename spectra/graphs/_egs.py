@@ -74,7 +74,7 @@ def egs(G, *, moments: int = 100, probes: int = 16, ridge: float = RIDGE, rng=No
 
     Notes
     -----
-    ``probes * ceil(moments / 2)`` products of one vector with L, four vectors of memory a probe, and a search for the
+    ``probes * ceil(moments / 2)`` products of one vector with L, five vectors of memory a probe, and a search for the
     components. Source: thesis, Algorithm 4, with Algorithm 2 corrected.
 
     Examples
@@ -147,7 +147,7 @@ class Spectrum:
         before = self.operator.matvecs
         with track(self.progress, self.probes * -(-self.order // 2), "moments") as advance:
             samples = np.concatenate([chebyshev_moments(self.operator, V, self.order, SUPPORT, advance)
-                                      for V in self.blocks(4)])
+                                      for V in self.blocks(5)])
         samples /= samples[:, :1]
         return self._estimate(samples, self.rest, self.operator.matvecs - before)
 
