@@ -17,6 +17,7 @@ from spectra._controls import power_controls
 from spectra.estimators._problem import Problem
 from spectra.krylov._lanczos import LanczosRun
 from spectra.krylov._quadrature import coarse_depths, gauss, radau, require_inside, safe_end
+from spectra.operators._adapters import Sparse
 from spectra.results import SpectralDensity
 
 
@@ -35,8 +36,8 @@ class LanczosQuadrature:
 
     def __init__(self, problem: Problem, k: int, steps: int):
         self.problem = problem
-        small = k <= problem.room(4 * (steps + 6))  # beside a large basis one more step costs less than orthogonality
-        self.run = LanczosRun(problem.A, problem.probes(k), reorthogonalize=small, check=False)
+        worth = _worth_a_basis(problem, k * (steps + 6))
+        self.run = LanczosRun(problem.A, problem.probes(k), reorthogonalize=worth, expected=steps, check=False)
 
     @staticmethod
     def vectors(steps: int) -> float:
@@ -68,3 +69,16 @@ class LanczosQuadrature:
             controls=power_controls(*rule, problem.sums[: self.steps], problem.n),  # a rule of few nodes fits anything
             details={"steps": self.steps, "degree": 2 * self.steps - 1, "precision": precision,
                      "perturbation": problem.perturbation})
+
+
+_IN_CACHE = 16 << 20  # bytes of a basis that is cheap to orthogonalise against, whatever a product costs
+
+
+def _worth_a_basis(problem: Problem, vectors: int) -> bool:
+    """Whether to orthogonalise against all vectors so far, and not the last two.
+
+    Without that, copies of converged eigenvalues cost some steps more, and the quadrature is right all the same. So a
+    large basis is not worth its memory, nor, beside the product of a sparse matrix, its time.
+    """
+    size = vectors * problem.n * problem.A.dtype.itemsize
+    return size <= (_IN_CACHE if isinstance(problem.A, Sparse) else problem.memory // 4)
