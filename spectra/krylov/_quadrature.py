@@ -64,8 +64,8 @@ def safe_end(end: float | None, nodes: np.ndarray, precision: float) -> float | 
     slack = 64 * precision * (np.abs(nodes).max() or 1.0)
     if nodes.min() < end - slack:
         raise ValueError(f"{end:.6g} was given as the lower end of the spectrum, or follows for the preconditioned one "
-                         f"from what was given, but Lanczos found a Ritz value of {nodes.min():.6g}; widen `support`, or "
-                         "lower `lower_bound`")
+                         f"from what was given, but Lanczos found a Ritz value of {nodes.min():.6g}; widen `support`, "
+                         "or lower `lower_bound`")
     return min(end, nodes.min() - slack)
 
 
