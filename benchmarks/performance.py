@@ -6,10 +6,10 @@
 
 Each benchmark is a process of its own and writes its JSON in docs/measured. The packages that we compare with live in
 environments of their own, in the folder `--peers` (by default the repository, where the scripts make them): `peers`
-or `.peers` by peers.sh, `peers_jax` by peers_jax.sh, `peers_keops` by peers_keops.sh, `peers_graphs` as similarity.py
-tells; curvature_products.py compares with what peers_nn.sh brings to the environment it runs in. A benchmark that
-compares with one of them only runs without it and leaves those rows out; one that is about nothing else is skipped.
-Either way the reason is told.
+or `.peers` by peers.sh, `peers_jax`, `peers_keops` and `peers_mkl` by scripts of those names, `peers_graphs` as
+similarity.py tells; curvature_products.py compares with what peers_nn.sh brings to the environment it runs in. A
+benchmark that compares with one of them only runs without it and leaves those rows out; one that is about nothing else
+is skipped. Either way the reason is told.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ BENCHMARKS = {
     "machine": Benchmark("machine.json"),
     "laplacian_logdet": Benchmark("laplacian-logdet.json", peers={"--peers": "peers"}),
     "logdet_peers": Benchmark("logdet-peers.json", peers={"--peers": "peers_jax"}, needs_peers=True),
-    "csr_step": Benchmark("csr-step.json"),
+    "csr_step": Benchmark("csr-step.json", ("--first",), {"--peers": "peers_mkl"}),
     "dense_logdet": Benchmark("dense-logdet.json", peers={"--peers": "peers"}),
     "kernel_product": Benchmark("kernel-product.json", ("--fresh",), {"--peers": "peers", "--keops": "peers_keops"}),
     "scaling": Benchmark("scaling.json", ("--fresh",)),

@@ -215,8 +215,9 @@ def signs(rng, n: int, k: int, like, dtype):
         return _torch_signs(rng, n, k, like)
     if library == "cupy":
         return (1 - 2 * rng.integers(0, 2, (k, n))).T.astype(dtype)
-    bits = np.stack([np.unpackbits(np.frombuffer(rng.bytes((n + 7) // 8), np.uint8), count=n) for _ in range(k)], 1)
-    return from_host((1 - 2 * bits.astype(np.int8)).astype(np.dtype(dtype).type(0).real.dtype), like, dtype)
+    drawn = np.stack([np.frombuffer(rng.bytes((n + 7) // 8), np.uint8) for _ in range(k)], 1)
+    bits = np.unpackbits(drawn, axis=0, count=n).view(np.int8)
+    return from_host((1 - 2 * bits).astype(np.dtype(dtype).type(0).real.dtype), like, dtype)
 
 
 def gaussians(rng, n: int, k: int, like, dtype):

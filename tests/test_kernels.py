@@ -24,7 +24,7 @@ def matrix(n, dtype, seed=0):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n", [1, 7, 1500])
-@pytest.mark.parametrize("k", [5, 13])  # columns whose number is compiled in, and any number
+@pytest.mark.parametrize("k", [1, 5, 13, 21])  # more than 16 are done in parts
 @pytest.mark.parametrize("columns", ["numbers", "one a column"])
 def test_step_equals_its_reference(dtype, n, k, columns):
     csr = pytest.importorskip("spectra._kernels.csr")
@@ -41,7 +41,7 @@ def test_step_equals_its_reference(dtype, n, k, columns):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("k", [3, 13])
+@pytest.mark.parametrize("k", [1, 3, 13, 21])
 def test_product_equals_its_reference(dtype, k):
     csr = pytest.importorskip("spectra._kernels.csr")
     A = sp.csr_array(sp.vstack([matrix(700, dtype), star(700).astype(dtype)]))  # not square, rows of any length
@@ -129,6 +129,34 @@ def test_empty_rows_give_zeros():
     csr = pytest.importorskip("spectra._kernels.csr")
     W, vw, ww = csr.step(sp.csr_array((4, 4)), np.ones((4, 2)), None, 1.0, 0.0, 0.0)
     assert not W.any() and not vw.any() and not ww.any()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_survey_sees_entries_that_are_not_finite(kernels, bad):
+    A = matrix(300, np.float64)
+    A.data[17] = bad
+    with pytest.raises(ValueError, match="NaN or Inf"):
+        spectra.aslinearoperator(A)
+
+
+def test_rows_are_asked_for_ahead_where_they_are_scattered():
+    csr = pytest.importorskip("spectra._kernels.csr")
+    assert not csr.is_scattered(grid(30)) and csr.is_scattered(shuffled(grid(30)))
+    assert not csr.is_scattered(sp.csr_array((5, 5))) and not csr.is_scattered(sp.csr_array(np.ones((1, 1))))
+    A, V = shuffled(grid(12)), np.random.default_rng(0).standard_normal((1728, 9))
+    np.testing.assert_allclose(csr.product(A, V), A @ V, rtol=1e-12, atol=1e-12)
+
+
+def test_a_run_does_not_write_to_its_start_block(kernels):
+    A, V = matrix(300, np.float64), np.random.default_rng(0).standard_normal((300, 4))
+    kept = V.copy()
+    run = spectra.krylov.LanczosRun(A, V, reorthogonalize=False)
+    run.advance(5)
+    again = spectra.krylov.LanczosRun(A, V, reorthogonalize=True)
+    again.advance(5)
+    np.testing.assert_array_equal(V, kept)
+    np.testing.assert_allclose(run.alpha, again.alpha, rtol=1e-9)
+    np.testing.assert_allclose(run.norms, np.linalg.norm(V, axis=0), rtol=1e-14)
 
 
 def star(n):

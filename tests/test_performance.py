@@ -34,8 +34,6 @@ def test_every_section_has_a_benchmark_that_writes_its_numbers(benchmark):
 def test_every_benchmark_knows_the_options_it_is_started_with(benchmark):
     module = benchmark("performance")
     for name, one in module.BENCHMARKS.items():
-        if name == "csr_step":  # writes no JSON yet
-            continue
         script = (ROOT / "benchmarks" / f"{name}.py").read_text()
         rounds = "add_arguments(parser" in script  # these options are defined once for several scripts
         for option in {"--json", *one.options, *one.peers}:

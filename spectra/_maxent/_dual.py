@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.fft import dct, next_fast_len
+import scipy  # whose parts are loaded when first used
 
 
 class Pull(NamedTuple):
@@ -58,7 +58,7 @@ class Dual:
     def __init__(self, mu, variance, log_prior, points, knee=np.inf):
         self.mu, self.variance, self.log_prior, self.knee = mu, variance, log_prior, knee
         self.order = len(mu)
-        self.points = next_fast_len(int(points), real=True)
+        self.points = scipy.fft.next_fast_len(int(points), real=True)
         self.base = log_weights(self.points) + at_points(log_prior, self.points)
         self._refined: dict[int, Dual] = {}
         # Hankel and Toeplitz matrices of moments k and |k|, views of one vector whose middle is E T_0 / 2.
@@ -91,7 +91,7 @@ class Dual:
 
     def moments(self, masses):
         """Averages of T_0 ... T_2m."""
-        return dct(masses, type=2)[: 2 * self.order + 1] / 2
+        return scipy.fft.dct(masses, type=2)[: 2 * self.order + 1] / 2
 
     def gradient(self, point, ridge, moments):
         return self.mu - moments[1 : self.order + 1] + ridge * point.pull.slope + self.variance * point.alpha
@@ -119,7 +119,7 @@ def at_points(series, points, first=0):
     padded = np.zeros(points)
     np.multiply(series, 0.5, out=padded[first : first + len(series)])
     padded[0] *= 2
-    return dct(padded, type=3, overwrite_x=True)
+    return scipy.fft.dct(padded, type=3, overwrite_x=True)
 
 
 @lru_cache(maxsize=16)
@@ -127,6 +127,6 @@ def log_weights(points):
     """Logarithms of the weights of Fejér's first rule, all positive; ∫ T_k = 2/(1 - k²) for even k, 0 for odd."""
     integrals = np.zeros(points)
     integrals[::2] = 2 / (1 - np.arange(0, points, 2.0) ** 2)
-    weights = np.log(dct(integrals, type=3) / points)
+    weights = np.log(scipy.fft.dct(integrals, type=3) / points)
     weights.setflags(write=False)
     return weights

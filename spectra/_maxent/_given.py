@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.fft import dct
+import scipy  # whose parts are loaded when first used
 from scipy.linalg import eigvalsh, toeplitz
 from scipy.linalg.lapack import dpotrf
 
@@ -163,7 +163,7 @@ def log_prior_series(prior, support):
     points = 64
     while True:
         values = _log_values(prior, np.mean(support) + np.ptp(support) / 2 * chebyshev_points(points))
-        series = dct(values, type=2) / points
+        series = scipy.fft.dct(values, type=2) / points
         series[0] /= 2
         used = np.flatnonzero(np.abs(series) > 1e-14 * np.abs(series).max())[-1] + 1
         if used <= points // 2 or points >= PRIOR_POINTS:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.fft import dct
+import scipy  # whose parts are loaded when first used
 from scipy.linalg.lapack import dpotrf, dpotrs
 
 from spectra._maxent._dual import Dual, Point, at_points, chebyshev_points
@@ -147,7 +147,7 @@ def _kernel_start(dual):
     damping = ((m - k + 2) * np.cos(k * angle) + np.sin(k * angle) / np.tan(angle)) / (m + 2)
     to_arcsine = at_points(np.concatenate([[1.0], 2 * damping * dual.mu]), dual.points)
     log_density = np.log(np.maximum(to_arcsine, 1e-6)) - 0.5 * np.log1p(-(chebyshev_points(dual.points) ** 2))
-    return -dct(log_density - at_points(dual.log_prior, dual.points), type=2)[1 : m + 1] / dual.points
+    return -scipy.fft.dct(log_density - at_points(dual.log_prior, dual.points), type=2)[1 : m + 1] / dual.points
 
 
 def _cholesky(H):

@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr
+import scipy  # whose parts are loaded when first used
 
 from spectra._maxent import maxent
 from spectra.graphs._counting import ENTRY, Inertia, ritz_below
@@ -171,7 +171,7 @@ def _smoothed_counts(spectrum: Spectrum, V, steps: int) -> np.ndarray:
     run = LanczosRun(spectrum.operator, V, reorthogonalize=fits, expected=steps, check=False)
     run.advance(steps)
     nodes, weights = gauss(run.alpha, run.beta)
-    steps_up = (ndtr((GRID - t[:, None]) * spectrum.order) for t in nodes)
+    steps_up = (scipy.special.ndtr((GRID - t[:, None]) * spectrum.order) for t in nodes)
     return known + spectrum.rest * np.array([w @ step for w, step in zip(weights, steps_up, strict=True)])
 
 

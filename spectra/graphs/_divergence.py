@@ -19,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy  # whose parts are loaded when first used
 from numpy.polynomial import chebyshev
-from scipy.special import logsumexp
 
 from spectra.graphs._egs import egs
 from spectra.results import Estimate, SpectralDensity, standard_error
@@ -221,7 +221,7 @@ def _smoothed(rho: SpectralDensity, width: float, x) -> np.ndarray:
         nodes, weights = (edges[1:] + edges[:-1]) / 2, np.diff(rho.cdf(edges))
     log_weights = np.log(np.maximum(weights, 1e-300)) - np.log(width * np.sqrt(2 * np.pi))
     parts = np.array_split(x, max(len(x) * len(nodes) // 2**20, 1))
-    return np.concatenate([logsumexp(log_weights - ((part[:, None] - nodes) / width) ** 2 / 2, axis=1)
+    return np.concatenate([scipy.special.logsumexp(log_weights - ((part[:, None] - nodes) / width) ** 2 / 2, axis=1)
                            for part in parts])
 
 

@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # whose parts are loaded when first used
 import scipy.sparse
-from scipy.special import stdtr
 
 from spectra import _arrays
 from spectra._maxent import maxent
@@ -406,4 +406,4 @@ def _typical(distance: float, own: np.ndarray, same: float) -> float:
     logs = np.log(np.maximum(own, same))
     spread = np.std(logs, ddof=1) * np.sqrt(1 + 1 / len(own))
     deviation = np.log(max(distance, same)) - logs.mean()
-    return float(stdtr(len(own) - 1, -deviation / spread)) if spread else float(deviation <= 0)
+    return float(scipy.special.stdtr(len(own) - 1, -deviation / spread)) if spread else float(deviation <= 0)

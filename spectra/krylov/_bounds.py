@@ -17,8 +17,8 @@ and Wozniakowski, SIMAX 13 (1992), doi 10.1137/0613066; Gershgorin (1931).
 from __future__ import annotations
 
 import numpy as np
+import scipy  # whose parts are loaded when first used
 from scipy.linalg import eigvalsh_tridiagonal
-from scipy.special import betaincinv
 
 from spectra import _arrays
 from spectra.krylov._lanczos import LanczosRun
@@ -148,7 +148,7 @@ def smallest_component(op: LinearOperator, probability: float, starts: int = 1) 
     The squared component follows the beta law with parameters 1/2, (n-1)/2, or 1, n-1 for complex vectors.
     """
     half = 1.0 if np.issubdtype(op.dtype, np.complexfloating) else 0.5
-    return float(np.sqrt(betaincinv(half, half * (op.shape[0] - 1), probability ** (1 / starts))))
+    return float(np.sqrt(scipy.special.betaincinv(half, half * (op.shape[0] - 1), probability ** (1 / starts))))
 
 
 def _end(alpha: np.ndarray, beta: np.ndarray, delta: float):

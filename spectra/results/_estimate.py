@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
+import scipy  # whose parts are loaded when first used
 
 
 class ConvergenceWarning(UserWarning):
@@ -77,7 +77,7 @@ class Estimate:
     def half_width(self, level: float = 0.95):
         """Half the width of the statistical part of the interval, ``t * stderr``."""
         freedom = max(self.details.get("freedom", self.probes - 1), 1)
-        t = stdtrit(freedom, (1 + level) / 2)
+        t = scipy.special.stdtrit(freedom, (1 + level) / 2)
         stderr = np.asarray(self.stderr, dtype=float)
         return (t * stderr)[()]
 
