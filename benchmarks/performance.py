@@ -45,6 +45,7 @@ BENCHMARKS = {
     "laplacian_logdet": Benchmark("laplacian-logdet.json", peers={"--peers": "peers"}),
     "logdet_peers": Benchmark("logdet-peers.json", peers={"--peers": "peers_jax"}, needs_peers=True),
     "csr_step": Benchmark("csr-step.json", ("--first",), {"--peers": "peers_mkl"}),
+    "mixed_precision": Benchmark("mixed-precision.json", ("--fresh",)),
     "dense_logdet": Benchmark("dense-logdet.json", peers={"--peers": "peers"}),
     "kernel_product": Benchmark("kernel-product.json", ("--fresh",), {"--peers": "peers", "--keops": "peers_keops"}),
     "scaling": Benchmark("scaling.json", ("--fresh",)),

@@ -73,11 +73,43 @@ def peers_logdet(found):
              row["half width"], round(row["peak bytes"] / 1e6)] for name, row in one["contenders"].items()])
 
 
-def anything(found):
-    """Rows with whatever plain entries they have."""
-    names = list(dict.fromkeys(name for row in found["rows"] for name, x in row.items()
-                               if not isinstance(x, (list, dict))))
-    yield table(names, [[row.get(name) for name in names] for row in found["rows"]])
+def csr_step(found):
+    yield f"Seven-point Laplacian in three dimensions, n = {found['n']:,}, {found['entries']:,} entries; milliseconds."
+    yield table(["columns", "step", "SciPy's step", "times ours", "share of the limit", "product", "SciPy's product",
+                 "times ours", "MKL's product", "times ours"], [
+        [row["columns"], ms(row["step"]), ms(row["SciPy step"]), row["SciPy step"] / row["step"],
+         f"{row['share of the limit']:.0%}", ms(row["product"]), ms(row["SciPy product"]),
+         row["SciPy product"] / row["product"], ms(row.get("MKL product")),
+         row["MKL product"] / row["product"] if "MKL product" in row else None] for row in found["rows"]])
+    alone = [row for row in found["rows"] if "operator @ v" in row]
+    if alone:
+        yield "One vector through the operator, `A @ v`; milliseconds."
+        yield table(["operator @ v", "SciPy's", "times ours", "MKL's", "times ours"], [
+            [ms(row["operator @ v"]), ms(row["SciPy product"]), row["SciPy product"] / row["operator @ v"],
+             ms(row.get("MKL product")), row["MKL product"] / row["operator @ v"] if "MKL product" in row else None]
+            for row in alone])
+    if "first calls" in found:
+        yield "First calls of the kernels in a new process; seconds."
+        yield table(["", "compiling", "compiled before"], [
+            [name, one["compiling"], one["compiled before"]] for name, one in found["first calls"].items()])
+
+
+def ms(seconds):
+    return None if seconds is None else f"{1e3 * seconds:.1f}"
+
+
+def mixed_precision(found):
+    measured = [row for row in found["rows"] if row.get("seconds")]
+    lines = []
+    for case in dict.fromkeys(row["case"] for row in measured):
+        here = {row["what"]: row for row in measured if row["case"] == case}
+        if {"float32", "float64"} <= here.keys():
+            single, double = here["float32"], here["float64"]
+            lines.append([case, double["seconds"], single["seconds"], double["seconds"] / single["seconds"],
+                          abs(single["value"] / double["value"] - 1), single["rounding"] / abs(double["value"]),
+                          double["standard error"] / abs(double["value"]), len(single["times"])])
+    yield table(["case", "double, s", "single, s", "times as fast", "difference", "bracket of the rounding",
+                 "standard error", "rounds"], lines)
 
 
 def dense_logdet(found):
@@ -226,11 +258,16 @@ headers of SuiteSparse are installed, which we don't ask for.""", """\
 What limits them: matfree and CoLA keep every basis vector, whether they reorthogonalise or not, and CoLA forms the
 logarithm times the vectors; XTrace spends as much on QR factorisations of tall blocks as on products, there as
 here."""),
-    ("One step of a recurrence", "csr-step.json", anything, """\
+    ("One step of a recurrence", "csr-step.json", csr_step, """\
 W = a A V + b V + c U with its two inner products for each column, and the plain product A V, for blocks of 1 to 32
 columns, beside SciPy, MKL and the time in which the bandwidth of a triad moves the fewest bytes.""", """\
 What limits it: with few columns, memory; with many, the rows of V that the entries name are read more often than
 once, because neighbours in the second and third dimension are far apart."""),
+    ("Products in single precision", "mixed-precision.json", mixed_precision, """\
+`A.astype("float32")` halves what a product moves; dots are summed in double precision, and what rounding may do is
+part of the answer's bracket. The same probes in both: a sparse Laplacian of order a million, a dense covariance
+matrix of order 8,000, and one of 20,000 points that is never formed. Differences are relative.""", """\
+What limits it: half the traffic is a bound, of which indices and the sums in double precision keep a part."""),
     ("Matrices that are formed", "dense-logdet.json", dense_logdet, """\
 Kernel matrices, where a Cholesky factorisation is at hand: `rtol=1e-3` may use it, and does where that is cheaper;
 200 products in one shared Krylov space beside 200 products of the peers.""", """\
