@@ -124,18 +124,17 @@ def cg(A, B, *, preconditioner: Preconditioner | None = None, tol: float | None 
     op = enter(A, "cg")
     block, shape = as_block(op, B)
     tol, maxiter = _limits(op, tol, maxiter)
-    block, scales = unit_columns(block)
-    run = _BlockCG(op, preconditioner, tol)
+    run, k, steps = _BlockCG(op, preconditioner, tol), block.shape[1], 0
+    X, residuals = _arrays.empty(block.shape, block, op.dtype), np.empty(k)
     room = _arrays.allowance(memory, op.like) // (_HELD * op.shape[0] * op.dtype.itemsize)
-    solved = [run.solve(block[:, group], scales[group] > 0, maxiter)
-              for group in _arrays.chunks(len(scales), int(min(max(room, 1), _WIDTH)))]
-    xp = _arrays.namespace(block)
-    X = rescale(xp.concat([X for X, _, _ in solved], axis=1), scales, "the solution")
-    residuals = np.concatenate([found for _, found, _ in solved])
-    steps = sum(used for _, _, used in solved)
+    for group in _arrays.chunks(k, int(min(max(room, 1), _WIDTH))):
+        columns, scales = unit_columns(block[:, group])
+        found, residuals[group], used = run.solve(columns, scales > 0, maxiter)
+        X[:, group] = rescale(found, scales, "the solution")
+        steps += used
     if np.any(residuals > tol):
         _warn(residuals, tol, steps)
-    return Solution(xp.reshape(X, shape), residuals, steps, op.matvecs - before)
+    return Solution(_arrays.namespace(X).reshape(X, shape), residuals, steps, op.matvecs - before)
 
 
 # At the door

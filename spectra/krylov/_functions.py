@@ -112,25 +112,33 @@ def matrix_function(A, B, f: Callable, *, steps: int = 200, tol: float | None = 
     if steps < 1 or not 0 < tol < 1:
         raise ValueError(f"matrix_function needs steps >= 1 and 0 < tol < 1, found steps={steps!r} and tol={tol!r}")
     most = min(int(steps), op.shape[0])
-    block, norms = unit_columns(block)
-    value, errors, made, first = 0 * block, np.zeros(len(norms)), 0, 0
-    nonzero = np.flatnonzero(norms)
-    vector, room = op.shape[0] * op.dtype.itemsize, _arrays.allowance(memory, op.like)
-    for width in _arrays.groups(len(nonzero), (most + 6) * vector, room):
-        columns = nonzero[first : first + width]
-        found, errors[columns], used = _apply(op, take(block, columns), f, most, tol)
-        value = put(value, columns, found)
-        made, first = max(made, used), first + width
+    value, errors, made = _arrays.empty(block.shape, block, op.dtype), np.zeros(block.shape[1]), 0
+    room = _arrays.allowance(memory, op.like) // ((most + 6) * op.shape[0] * op.dtype.itemsize)
+    for group in _arrays.chunks(block.shape[1], int(max(room, 1))):
+        columns, norms = unit_columns(block[:, group])
+        found, errors[group], used = _apply_where(norms > 0, op, columns, f, most, tol)
+        value[:, group] = rescale(found, norms, "f(A) B")
+        made = max(made, used)
     if np.any(errors > tol):
         _warn(errors, tol, made)
-    value = _arrays.namespace(block).reshape(rescale(value, norms, "f(A) B"), shape)
-    return FunctionBlock(value, errors, made, op.matvecs - before)
+    return FunctionBlock(_arrays.namespace(value).reshape(value, shape), errors, made, op.matvecs - before)
 
 
 def _warn(errors, tol, steps):
     warnings.warn(f"matrix_function: {np.sum(errors > tol)} of {len(errors)} columns have relative errors of up to "
                   f"about {errors.max():.2g} after {steps} steps, asked for {tol:.2g}; raise steps or tol (where more "
                   "steps change nothing, f varies too fast for the rounding of A)", ConvergenceWarning, stacklevel=3)
+
+
+def _apply_where(nonzero, op: LinearOperator, V, f, most: int, tol: float):
+    """The same as `_apply`, with zero for the columns that are zero."""
+    if nonzero.all():
+        return _apply(op, V, f, most, tol)
+    value, errors, columns = 0 * V, np.zeros(len(nonzero)), np.flatnonzero(nonzero)
+    if not len(columns):
+        return value, errors, 0
+    found, errors[columns], used = _apply(op, take(V, columns), f, most, tol)
+    return put(value, columns, found), errors, used
 
 
 def _apply(op: LinearOperator, V, f, most: int, tol: float):
