@@ -206,10 +206,10 @@ def main():
     rounds.save()
     for row in rounds.document["slopes"]:
         print(json.dumps(row))
-    if rounds.complete:
-        picture(rounds.document, options.picture)
-    else:
+    if not rounds.complete:
         print("not yet complete: run again to go on")
+    elif not options.only:
+        picture(rounds.document, options.picture)
 
 
 if __name__ == "__main__":
