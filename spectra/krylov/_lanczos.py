@@ -83,7 +83,7 @@ class LanczosRun:
     ----------
     A : operator, Hermitian of order n
     V : array, shape (n, k) or (n,)
-        Start vectors.
+        Start vectors; they are not copied, so leave them as they are until two steps are made.
     reorthogonalize : bool
         Against the whole basis, twice a step (kept: n m k numbers). Without it only the last two blocks are kept;
         copies of converged eigenvalues appear, which slows the quadrature down but leaves it right.
