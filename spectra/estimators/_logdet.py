@@ -120,7 +120,9 @@ def _quick_look(op, preconditioner, support, allowed: Budget, rng, memory) -> Es
 def _stochastic(op, preconditioner, support, method, allowed: Budget, rng, memory, progress) -> Estimate:
     left, allowed = _preconditioned(op, preconditioner, support, method, allowed, rng, memory)
     allowed = with_rounding(left.op, op, allowed)
-    op, problem = left.op, Problem(left.op, rng, left.support, memory)
+    op = left.op
+    held = left.details.get("rank", 0) * op.shape[0] * op.dtype.itemsize  # by the preconditioner
+    problem = Problem(op, rng, left.support, max(_arrays.allowance(memory, op.like) - held, 1))
     if method in _ON_SUPPORT and left.support is None:
         before = op.matvecs
         allowed.less(_FOR_BOUNDS + _LOOK, "may be needed to find the ends of the spectrum (support= spares them)")
