@@ -20,6 +20,7 @@ from spectra._kernels.lanes import WIDEST, ask_for, double, fill, load, multiply
 _TASKS = 256  # of equal work, counted in entries: a graph has rows with one entry and rows with a million
 _AHEAD = np.uint64(16)  # entries between asking for a row of V and using it
 _LINE = 64  # bytes that memory hands out at a time
+_ROWS = np.uint64(256)  # done for some columns, then for the next: what they share is in cache
 _ZERO, _ONE = np.uint64(0), np.uint64(1)  # unsigned: no index counts from the end
 
 
@@ -47,8 +48,8 @@ def step(A, V, U, a, b, c, out=None):
     vw, ww = np.empty((_TASKS, k)), np.empty((_TASKS, k))
     before = V if U is None else np.ascontiguousarray(U)
     matrix = A.indptr, A.indices, A.data, is_scattered(A)
-    for first in range(0, k, WIDEST):
-        _step(min(WIDEST, k - first))(*matrix, V, before, a, b, c, W, vw, ww, first)
+    for first, stop, width in _parts(k):
+        _step(width)(*matrix, V, before, a, b, c, W, vw, ww, first, stop)
     return W, vw.sum(0), ww.sum(0)
 
 
@@ -63,8 +64,8 @@ def product(A, V):
     k = V.shape[1]
     W = np.empty((A.shape[0], k), dtype=V.dtype)
     matrix = A.indptr, A.indices, A.data, is_scattered(A)
-    for first in range(0, k, WIDEST):
-        _product(min(WIDEST, k - first))(*matrix, V, W, first)
+    for first, stop, width in _parts(k):
+        _product(width)(*matrix, V, W, first, stop)
     return W
 
 
@@ -85,6 +86,15 @@ def _remainder(W, V, d, e):
     for i in numba.prange(W.shape[0]):
         for j in range(W.shape[1]):
             W[i, j] = (W[i, j] - d[j] * V[i, j]) * e[j]
+
+
+def _parts(k: int) -> list[tuple[int, int, int]]:
+    """First column, end and width of what is done at a time: one width for all if a good one divides k."""
+    widths = [width for width in range(WIDEST, WIDEST // 2 - 1, -1) if k % width == 0]
+    if k <= WIDEST or widths:
+        return [(0, k, k if k <= WIDEST else widths[0])]
+    rest = k % WIDEST
+    return [(0, k - rest, WIDEST), (k - rest, k, rest)]
 
 
 def is_scattered(A) -> bool:
@@ -109,27 +119,34 @@ def _a_quarter_along(A, rows):
 @cache
 def _step(width: int):
     @numba.njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
-    def compiled(indptr, indices, data, scattered, V, U, a, b, c, W, vw, ww, first):
-        last, j = np.uint64(len(indices) - 1), np.uint64(first)
+    def compiled(indptr, indices, data, scattered, V, U, a, b, c, W, vw, ww, left, right):
+        last = np.uint64(len(indices) - 1)
         for task in numba.prange(_TASKS):
+            vw[task, left:right], ww[task, left:right] = 0, 0
             start, stop = np.uint64(_first_row(indptr, task)), np.uint64(_first_row(indptr, task + 1))
-            a_row, b_row, c_row = load(a, _ZERO, j, width), load(b, _ZERO, j, width), load(c, _ZERO, j, width)
-            zeros, cross, square = fill(V.dtype.type(0), width), fill(0.0, width), fill(0.0, width)
-            p = np.uint64(indptr[start])
-            for i in range(start, stop):
-                total, end = zeros, np.uint64(indptr[i + _ONE])
-                while p < end:
-                    if scattered:
-                        _ask_for_row(V, np.uint64(indices[min(p + _AHEAD, last)]), first, width)
-                    total = multiply_add(data[p], load(V, np.uint64(indices[p]), j, width), total)
-                    p += _ONE
-                v = load(V, i, j, width)
-                w = multiply_add(c_row, load(U, i, j, width), multiply_add(b_row, v, multiply_add(a_row, total, zeros)))
-                store(W, i, j, w)
-                cross = multiply_add(double(v), double(w), cross)
-                square = multiply_add(double(w), double(w), square)
-            store(vw, np.uint64(task), j, cross)
-            store(ww, np.uint64(task), j, square)
+            while start < stop:
+                middle = min(start + _ROWS, stop)
+                for first in range(left, right, width):
+                    j, zeros = np.uint64(first), fill(V.dtype.type(0), width)
+                    a_row, b_row, c_row = load(a, _ZERO, j, width), load(b, _ZERO, j, width), load(c, _ZERO, j, width)
+                    cross, square = load(vw, np.uint64(task), j, width), load(ww, np.uint64(task), j, width)
+                    p = np.uint64(indptr[start])
+                    for i in range(start, middle):
+                        total, end = zeros, np.uint64(indptr[i + _ONE])
+                        while p < end:
+                            if scattered:
+                                _ask_for_row(V, np.uint64(indices[min(p + _AHEAD, last)]), first, width)
+                            total = multiply_add(data[p], load(V, np.uint64(indices[p]), j, width), total)
+                            p += _ONE
+                        v = load(V, i, j, width)
+                        w = multiply_add(b_row, v, multiply_add(a_row, total, zeros))
+                        w = multiply_add(c_row, load(U, i, j, width), w)
+                        store(W, i, j, w)
+                        cross = multiply_add(double(v), double(w), cross)
+                        square = multiply_add(double(w), double(w), square)
+                    store(vw, np.uint64(task), j, cross)
+                    store(ww, np.uint64(task), j, square)
+                start = middle
 
     return compiled
 
@@ -137,19 +154,23 @@ def _step(width: int):
 @cache
 def _product(width: int):
     @numba.njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
-    def compiled(indptr, indices, data, scattered, V, W, first):
-        last, j = np.uint64(len(indices) - 1), np.uint64(first)
+    def compiled(indptr, indices, data, scattered, V, W, left, right):
+        last = np.uint64(len(indices) - 1)
         for task in numba.prange(_TASKS):
             start, stop = np.uint64(_first_row(indptr, task)), np.uint64(_first_row(indptr, task + 1))
-            p = np.uint64(indptr[start])
-            for i in range(start, stop):
-                total, end = fill(V.dtype.type(0), width), np.uint64(indptr[i + _ONE])
-                while p < end:
-                    if scattered:
-                        _ask_for_row(V, np.uint64(indices[min(p + _AHEAD, last)]), first, width)
-                    total = multiply_add(data[p], load(V, np.uint64(indices[p]), j, width), total)
-                    p += _ONE
-                store(W, i, j, total)
+            while start < stop:
+                middle = min(start + _ROWS, stop)
+                for first in range(left, right, width):
+                    p, j = np.uint64(indptr[start]), np.uint64(first)
+                    for i in range(start, middle):
+                        total, end = fill(V.dtype.type(0), width), np.uint64(indptr[i + _ONE])
+                        while p < end:
+                            if scattered:
+                                _ask_for_row(V, np.uint64(indices[min(p + _AHEAD, last)]), first, width)
+                            total = multiply_add(data[p], load(V, np.uint64(indices[p]), j, width), total)
+                            p += _ONE
+                        store(W, i, j, total)
+                start = middle
 
     return compiled
 
