@@ -144,11 +144,15 @@ class Nystrom:
 
     def solve(self, V):
         """P^-1 V."""
-        return self._apply(V, self.eigenvalues / (self.eigenvalues + self.shift)) / self.shift
+        W = self._apply(V, self.eigenvalues / (self.eigenvalues + self.shift))
+        W /= self.shift
+        return W
 
     def half_solve(self, V):
         """P^-1/2 V."""
-        return self._apply(V, 1 - np.sqrt(self.shift / (self.eigenvalues + self.shift))) / float(np.sqrt(self.shift))
+        W = self._apply(V, 1 - np.sqrt(self.shift / (self.eigenvalues + self.shift)))
+        W /= float(np.sqrt(self.shift))
+        return W
 
     def congruence(self, A: LinearOperator) -> LinearOperator:
         """P^-1/2 A P^-1/2."""

@@ -147,9 +147,10 @@ def _apply(op: LinearOperator, V, f, most: int, tol: float):
     while np.any(changes > tol) and run.steps < most and not run.broken.all():
         _advance(run, min(most, 5 + 5 * run.steps // 4))
         coefficients, changes, blurs = _coefficients(run, f)
-    C = _arrays.from_host(coefficients[:, :, None], V, op.dtype)
+    C = _arrays.from_host(coefficients[:, None, :], V, op.dtype)
     xp = _arrays.namespace(V)
-    value = xp.matrix_transpose(xp.matmul(run.basis(), C)[:, :, 0])
+    # From the left: the rows of the basis are contiguous, and its transpose would be copied.
+    value = xp.matrix_transpose(xp.matmul(C, xp.matrix_transpose(run.basis()))[:, 0, :])
     return value, np.maximum(changes, blurs), run.steps
 
 
