@@ -283,11 +283,14 @@ one product is faster."""),
     ("How the cost grows", "scaling.json", scaling, """\
 The work is fixed, 20 steps x 10 probes (8 x 5 in a shared space), and the matrix grows; then the matrix is fixed
 and the work grows. Grids have their neighbours near in memory, random graphs anywhere. "No basis kept" is the same
-log-determinant without the reorthogonalisation that small matrices get.""", """\
-What limits it: in the small, what every call costs (checks, small eigenproblems), and orthogonalising against a
-kept basis, which is given up when it no longer fits its share of the memory: there the cost falls. In the large the
-cost is in proportion to the nonzeros on grids; on random graphs each entry waits for a cache line, and the more so
-the less of a block the caches hold. A shared space pays for its orthogonality by the square of its dimension."""),
+log-determinant with a budget of memory too small for the basis of a large matrix; the largest matrix was measured
+once, in memory never touched before. The random graphs, and steps and probes, were measured with an earlier version
+of the kernels.""", """\
+What limits it: in the small, what every call costs (checks, small eigenproblems, orthogonalising against a kept
+basis, plain kernels until threads pay), which is why the exponents from 1e5 lie below one; in the large, the cost
+is in proportion to the nonzeros on grids, a little dearer where blocks no longer fit the last cache; on random
+graphs each entry waits for a cache line, and the more so the less of a block the caches hold. A shared space pays
+for its orthogonality, and grows fastest."""),
     ("The first call", "first-call.json", first_call, """\
 Kernels are compiled when they are first needed, once for all processes, and kept on disk; importing compiles
 nothing.""",
