@@ -304,8 +304,8 @@ do."""),
     ("Moments of graphs", "graph-moments.json", graph_moments, """\
 Normalised Laplacians of random graphs, whose neighbours are anywhere in memory, beside the same recurrence on
 SciPy's product; the bound reads the rows of the block that the entries name, and does nothing else.""", """\
-What limits it: waiting for memory. New numbers for the nodes bring hubs and their neighbours together and pay for
-themselves within a few steps."""),
+What limits it: waiting for memory. New numbers for the nodes bring hubs and their neighbours together; finding them
+costs as much as a few steps, so that they pay with many moments and where the order given hides much."""),
     ("Comparing graphs", "similarity.json", similarity, """\
 Processor seconds on one thread for what one graph needs before it can be compared, on Barabasi-Albert graphs of
 growing order: 100 moments and a density, beside NetLSD's heat traces and a full spectrum. Different quantities, one
