@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-_LEAST_WORK = 2_000_000  # multiplications a call below which starting threads, let alone a compiler, does not pay
+_LEAST_WORK = 500_000  # multiplications a call below which starting threads, let alone a compiler, does not pay
 _DTYPES = (np.float32, np.float64)
 
 

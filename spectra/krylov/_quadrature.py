@@ -63,9 +63,9 @@ def safe_end(end: float | None, nodes: np.ndarray, precision: float) -> float | 
         return None
     slack = 64 * precision * (np.abs(nodes).max() or 1.0)
     if nodes.min() < end - slack:
-        raise ValueError(f"{end:.6g} was given as the lower end of the spectrum, or follows for the preconditioned one "
-                         f"from what was given, but Lanczos found a Ritz value of {nodes.min():.6g}; widen `support`, "
-                         "or lower `lower_bound`")
+        raise ValueError(f"the lower end of the spectrum is {end:.6g} by what was given (of the preconditioned one, if "
+                         f"there is a preconditioner), but Lanczos found a Ritz value of {nodes.min():.6g}; widen "
+                         "`support`, or lower `lower_bound`")
     return min(end, nodes.min() - slack)
 
 
