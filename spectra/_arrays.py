@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from numbers import Real
 
 import array_api_compat
 import array_api_compat.numpy
@@ -19,7 +20,7 @@ MEMORY = 2**30
 
 _SHARE_OF_FREE = 1 / 4  # that the default budget takes where memory is short
 
-_CHUNK = 8192  # rows summed in the arrays' own precision before the partial sums are added in float64
+_CHUNK = 8192  # rows widened to float64 at a time
 
 
 def is_array(x) -> bool:
@@ -101,16 +102,27 @@ def column_dots(U, V) -> np.ndarray:
 def resident_dots(U, V):
     """The same where the blocks are, to be brought home with others."""
     if is_numpy_array(U):
-        total = np.zeros(U.shape[1], dtype=np.result_type(U, V, np.float64))
+        wide = np.result_type(U, V, np.float64)
+        total = np.zeros(U.shape[1], dtype=wide)
         conjugate = np.iscomplexobj(U)
         for rows in chunks(len(U), _CHUNK):
-            u = U[rows]
-            total += np.einsum("ij,ij->j", u.conj() if conjugate else u, V[rows])
+            u, v = U[rows].astype(wide, copy=False), V[rows].astype(wide, copy=False)
+            total += _dots(u.conj() if conjugate else u, v)
         return total
     xp = namespace(U)
     wide = xp.complex128 if xp.isdtype(U.dtype, "complex floating") else xp.float64
-    parts = [xp.astype(xp.vecdot(U[rows, :], V[rows, :], axis=-2), wide) for rows in chunks(U.shape[0], 16 * _CHUNK)]
+    parts = [xp.vecdot(xp.astype(U[rows, :], wide, copy=False), xp.astype(V[rows, :], wide, copy=False), axis=-2)
+             for rows in chunks(U.shape[0], 16 * _CHUNK)]
     return sum(parts[1:], start=parts[0])
+
+
+_PART = 128  # rows summed at a time: rounding of many equal terms, as signs have, adds up in one long sum
+
+
+def _dots(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    whole = len(u) - len(u) % _PART
+    u_parts, v_parts = (x[:whole].reshape(whole // _PART, _PART, x.shape[1]) for x in (u, v))
+    return np.einsum("pij,pij->pj", u_parts, v_parts).sum(0) + np.einsum("ij,ij->j", u[whole:], v[whole:])
 
 
 def column_norms(V) -> np.ndarray:
@@ -246,8 +258,18 @@ def _torch_signs(rng, n, k, like):
 
 
 def allowance(memory: int | None, like=None) -> int:
-    """Bytes to spend: `memory`, or by default 1 GiB, and no more than a quarter of what is free beside `like`."""
-    return int(memory) if memory else int(min(MEMORY, _SHARE_OF_FREE * _free(like)))
+    """Bytes to spend: `memory`, or by default 1 GiB, and no more than a quarter of what is free beside `like`.
+
+    Raises
+    ------
+    ValueError
+        If `memory` is not a number of bytes, at least 0.
+    """
+    if memory is None:
+        return int(min(MEMORY, _SHARE_OF_FREE * _free(like)))
+    if isinstance(memory, bool) or not isinstance(memory, Real) or not 0 <= memory < math.inf:
+        raise ValueError(f"memory must be a number of bytes, at least 0, found {memory!r}")
+    return int(memory)
 
 
 def _free(like) -> float:

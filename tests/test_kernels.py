@@ -1,5 +1,10 @@
 """Compiled kernels do what their plain references do, and are used where they should be."""
 
+import importlib
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -263,3 +268,53 @@ def test_products_are_counted_and_blocks_of_any_layout_taken(kernels):
     np.testing.assert_allclose(op @ V, A @ V, rtol=1e-12, atol=1e-12)
     op._step(V, None, 1.0, 0.0, 0.0)
     assert op.matvecs == 18
+
+
+ELSEWHERE = """
+import multiprocessing, sys, threading
+import numpy as np, scipy.sparse as sp, spectra
+
+A = sp.diags_array([-np.ones(99_999), np.full(100_000, 2.5), -np.ones(99_999)], offsets=[-1, 0, 1], format="csr")
+
+def answer(seed):
+    return spectra.logdet(A, method="slq", probes=8, steps=8, rng=seed).value
+
+if __name__ == "__main__":
+    expected, found = [answer(0), answer(1)], {}
+    if sys.argv[1] == "fork":
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            found = dict(enumerate(pool.map_async(answer, [0, 1]).get(timeout=60)))
+    else:
+        threads = [threading.Thread(target=lambda i=i: found.update({i: answer(i)})) for i in (0, 1)]
+        [thread.start() for thread in threads], [thread.join() for thread in threads]
+    np.testing.assert_allclose([found[0], found[1]], expected, rtol=1e-12)
+    print("agree")
+"""
+
+
+@pytest.mark.parametrize("where, layer", [("fork", "default"), ("threads", "workqueue")])
+def test_kernels_serve_forked_children_and_many_threads(where, layer, tmp_path):
+    """The threads of OpenMP do not survive a fork, and those of numba's own layer no second caller."""
+    pytest.importorskip("numba")
+    script = tmp_path / "elsewhere.py"
+    script.write_text(ELSEWHERE)
+    done = subprocess.run([sys.executable, "-W", "ignore", script, where], capture_output=True, text=True, timeout=120,
+                          env=os.environ | {"NUMBA_THREADING_LAYER": layer}, check=False)
+    assert done.stdout == "agree\n", done.stderr
+
+
+def test_kernels_compile_where_nothing_can_be_kept(monkeypatch):
+    """In a container without a home, installed by somebody else."""
+    numba = pytest.importorskip("numba")
+    real, tried = importlib.import_module, []
+
+    def refusing(name):
+        tried.append(name)
+        if len(tried) == 1:
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(name)
+
+    monkeypatch.setattr(_kernels, "import_module", refusing)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    assert _kernels.load.__wrapped__("entries").survey
+    assert len(tried) == 2 and os.access(numba.config.CACHE_DIR, os.W_OK)

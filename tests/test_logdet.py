@@ -244,3 +244,24 @@ class TestAQuickLook:
         estimate = spectra.logdet(A, rtol=1e-6, rng=0)
         assert estimate.method == "exact" and 0 < estimate.matvecs <= 64
         assert estimate.value == spectra.logdet(A, method="exact").value
+
+
+@pytest.mark.parametrize("how", [{"method": "slq", "matvecs": 200}, {"method": "block-slq", "matvecs": 200},
+                                 {"method": "stochastic", "rtol": 1e-3}])
+@pytest.mark.parametrize("n", [300, 20_000])
+@pytest.mark.parametrize("name", ["identity", "pairs"])
+def test_a_lower_end_that_is_an_eigenvalue(name, n, how):
+    """Gershgorin's end is exact here, and Ritz values fall short of it by rounding alone, which grows with n."""
+    A = 3 * sp.eye_array(n) if name == "identity" else sp.kron(sp.eye_array(n // 2), [[2.0, 1.0], [1.0, 2.0]])
+    truth = np.log(3) * (n if name == "identity" else n // 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", spectra.ConvergenceWarning)
+        estimate = spectra.logdet(sp.csr_array(A), rng=0, **how)
+    low, high = estimate.interval(0.999)
+    assert low - 1e-10 * truth <= truth <= high + 1e-10 * truth
+
+
+@pytest.mark.parametrize("memory", [-1, True, np.inf, "1GB"])
+def test_memory_is_a_number_of_bytes(memory):
+    with pytest.raises(ValueError, match="memory must be a number of bytes"):
+        spectra.logdet(sp.eye_array(50, format="csr") * 2.0, method="slq", probes=2, steps=2, memory=memory)

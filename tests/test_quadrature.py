@@ -130,12 +130,12 @@ def test_an_end_inside_the_spectrum_is_refused(inside):
 
 def test_a_safe_end_lies_below_every_node_by_rounding_and_no_more():
     nodes = np.array([[1.0, 2.0, 3.0]])
-    assert safe_end(None, nodes, 2e-16) is None
-    assert safe_end(0.5, nodes, 2e-16) == 0.5
-    end = safe_end(1.0, nodes, 2e-16)
+    assert safe_end(None, nodes, 2e-16, 100) is None
+    assert safe_end(0.5, nodes, 2e-16, 100) == 0.5
+    end = safe_end(1.0, nodes, 2e-16, 100)
     assert 1 - 1e-13 < end < 1
     with pytest.raises(ValueError, match=r"lower end of the spectrum is 1\.1 .* found a Ritz value of 1;"):
-        safe_end(1.1, nodes, 2e-16)
+        safe_end(1.1, nodes, 2e-16, 100)
 
 
 def test_an_invariant_space_needs_no_radau():

@@ -1,14 +1,17 @@
 """Compiled kernels, each the twin of a plain reference with the same signature.
 
-They are compiled when first needed and kept on disk. SPECTRA_KERNELS=0 in the environment switches them off.
+They are compiled when first needed and kept on disk. SPECTRA_KERNELS=0 in the environment switches them off, and so
+does a fork: the threads of the parent do not follow into the child. Each takes all threads, so one runs at a time.
 """
 
 from __future__ import annotations
 
 import os
-from functools import cache
+import tempfile
+from functools import cache, wraps
 from importlib import import_module
 from importlib.util import find_spec
+from threading import Lock
 
 import numpy as np
 
@@ -31,11 +34,42 @@ def survey_kernel(A):
     return _compiled("entries", "survey") if large else None
 
 
+_one_at_a_time = Lock()  # not every threading layer of numba survives two callers
+_forked = False
+
+
 def _compiled(file: str, name: str):
-    switched_on = os.environ.get("SPECTRA_KERNELS", "1") != "0"
-    return getattr(_module(file), name, None) if switched_on else None
+    if _forked or os.environ.get("SPECTRA_KERNELS", "1") == "0":
+        return None
+    kernel = getattr(load(file), name, None)
+    return None if kernel is None else _alone(kernel)
 
 
 @cache
-def _module(file: str):
-    return import_module(f"spectra._kernels.{file}") if find_spec("numba") else None
+def _alone(kernel):
+    @wraps(kernel)
+    def call(*args, **options):
+        with _one_at_a_time:
+            return kernel(*args, **options)
+
+    return call
+
+
+@cache
+def load(file: str):
+    """The module with the kernels of one kind, or None without a compiler."""
+    if not find_spec("numba"):
+        return None
+    os.register_at_fork(after_in_child=_switch_off)
+    try:
+        return import_module(f"spectra._kernels.{file}")
+    except RuntimeError:  # no folder to keep compiled code in can be written to
+        from numba import config
+
+        config.CACHE_DIR = tempfile.mkdtemp(prefix="spectra-kernels-")
+        return import_module(f"spectra._kernels.{file}")
+
+
+def _switch_off():
+    global _forked
+    _forked = True

@@ -39,7 +39,7 @@ def step_reference(A, V, U, a, b, c, out=None):
 def step(A, V, U, a, b, c, out=None):
     """The step for a SciPy CSR array and real blocks of its dtype, shape (n, k); `a`, `b`, `c` numbers or (k,).
 
-    W is written to `out`, which may be U, if that is given.
+    W is written to `out`, which may be U, if that is given; its rows must be contiguous.
     """
     V = np.ascontiguousarray(V)
     k = V.shape[1]

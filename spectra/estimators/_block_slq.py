@@ -81,7 +81,7 @@ class BlockQuadrature:
             return SpectralDensity(nodes, np.ones(problem.n), problem.n, complete=True, **origin)
         rule = nodes[None], np.abs(R.conj().T @ vectors[: len(R)]) ** 2
         require_inside(rule[0], problem.support, precision)
-        end = safe_end(problem.end, rule[0], precision)
+        end = safe_end(problem.end, rule[0], precision, problem.n)
         sums = problem.sums[: self.steps]
         variates = power_controls(*_normalised(rule), sums, problem.n)
         if controls and R.shape[1] >= _FEWEST_TO_DEFLATE:

@@ -61,7 +61,7 @@ class LanczosQuadrature:
         rule = gauss(alpha, beta)
         precision = problem.precision(rule[0])
         require_inside(rule[0], problem.support, precision)
-        end = safe_end(problem.end, rule[0], precision)
+        end = safe_end(problem.end, rule[0], precision, problem.n)
         return SpectralDensity(
             *rule, problem.n, method=self.name, matvecs=matvecs, seed=problem.seed, exact=self.exact,
             coarse=[gauss(alpha[:, :m], beta[:, :m]) for m in coarse_depths(self.steps)],

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from spectra import _arrays
+from spectra._kernels import load
 from spectra.gp._blocks import matmul
 
 __all__ = ["difference", "squared_distances", "weighted_squares"]
@@ -24,9 +25,7 @@ _LEAST_WORK = 4096  # distances below which a compiler need not be woken
 def squared_distances(X, Y):
     """|x_i - y_j|², shape (n, m), never negative, and zero exactly where two rows are equal."""
     if X.shape[1] <= _FEW and _compiled_pays(X, Y):
-        from spectra._kernels.distance import squared_distances
-
-        return squared_distances(X, Y)
+        return load("distance").squared_distances(X, Y)
     if X.shape[1] <= 2:
         return _by_differences(X, Y)
     xp = _arrays.namespace(X)
@@ -41,9 +40,7 @@ def squared_distances(X, Y):
 def weighted_squares(weights, x, y):
     """w_ij (x_i - y_j)², shape (n, m), of two vectors."""
     if _compiled_pays(x, y):
-        from spectra._kernels.distance import weighted_squares
-
-        return weighted_squares(weights, x, y)
+        return load("distance").weighted_squares(weights, x, y)
     return weights * (x[:, None] - y[None, :]) ** 2
 
 

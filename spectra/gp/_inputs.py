@@ -76,12 +76,6 @@ def noise_variance(noise) -> float:
     return float(noise)
 
 
-def bytes_of(memory) -> int:
-    if isinstance(memory, bool) or not isinstance(memory, Real) or not memory >= 0:
-        raise ValueError(f"memory must be a number of bytes, at least 0, found {memory!r}")
-    return int(memory)
-
-
 def require_values(kernel: Scaled, X) -> None:
     """Refuse a kernel whose values at the first, the last and the extreme inputs are not finite, or not symmetric.
 

@@ -19,7 +19,6 @@ from spectra.gp import _blocks
 from spectra.gp._beside import Cross, Derivative, Identity, rows_of
 from spectra.gp._covariance import Scaled
 from spectra.gp._inputs import (
-    bytes_of,
     covariance,
     inputs,
     noise_variance,
@@ -102,7 +101,7 @@ class KernelOperator(LinearOperator):
         self._scaled = Scaled(kernel, variance)
         self.kernel, self.variance = self._scaled.kernel, self._scaled.variance
         self.noise = self.lower_bound = noise_variance(noise) + own_noise
-        self.memory = _arrays.allowance(None, self.like) if memory is None else bytes_of(memory)
+        self.memory = _arrays.allowance(memory, self.like)
         self._formed: Any = None
         self._norm: float | None = None
         require_lengthscales(self.kernel, d)

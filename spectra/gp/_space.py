@@ -79,7 +79,7 @@ class KrylovSpace:
 
     def lowest(self) -> float:
         """A lower bound on the spectrum of M, or the best guess at one."""
-        end = safe_end(self.problem.end, self.nodes, self.problem.precision(self.nodes))
+        end = safe_end(self.problem.end, self.nodes, self.problem.precision(self.nodes), self.problem.n)
         return float(self.nodes[0]) if end is None or end <= 0 else end
 
     def coefficients(self) -> np.ndarray:
@@ -122,7 +122,7 @@ class KrylovSpace:
             return SpectralDensity(self.nodes, np.ones(problem.n), problem.n, complete=True, **origin)
         R = run.R[:, self.beside :]
         rule = self.nodes[None], (R.T @ self.vectors[: len(R)]) ** 2
-        end = safe_end(problem.end, self.nodes, precision)
+        end = safe_end(problem.end, self.nodes, precision, problem.n)
         variates = []
         if controls and R.shape[1] >= _FEWEST_TO_DEFLATE:
             variates = deflations(run.T, run.last_block, R, self.steps, problem.sums[: self.steps], self.nodes,

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse
 from scipy.sparse.linalg import spilu, splu
 
+from spectra._kernels import load
 from spectra.krylov import eigenpairs
 from spectra.operators import LinearOperator
 
@@ -39,8 +40,7 @@ class Inertia:
         n, limit = self.A.shape[0], memory / ENTRY
         if n * (n + 1) / 2 <= limit:
             return True
-        from spectra._kernels.fill import factor_entries  # compiled only where the answer is open
-
+        factor_entries = load("fill").factor_entries  # compiled only where the answer is open
         return bool(factor_entries(self.A.indptr, self.A.indices, limit) <= limit)
 
     def below(self, x: float) -> int | None:

@@ -118,7 +118,7 @@ class BlockLanczosRun:
             raise ValueError("a run that has not advanced has no density; call advance(steps) first")
         T, R, precision = self.T, self.R, _arrays.eps(self.A.dtype)
         rule = block_gauss(T, R)
-        end = safe_end(self.A.lower_bound, rule[0], precision)
+        end = safe_end(self.A.lower_bound, rule[0], precision, self.A.shape[0])
         return SpectralDensity(
             *rule, self.A.shape[0], matvecs=self.dimension, method="block-slq", exact=self.exact,
             coarse=[block_gauss(self.projection(m), R) for m in coarse_depths(self.steps)],

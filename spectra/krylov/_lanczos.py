@@ -267,7 +267,7 @@ class LanczosRun:
             raise ValueError("a run that has not advanced has no density; call advance(steps) first")
         alpha, beta, precision = self.alpha, self.beta, _arrays.eps(self.A.dtype)
         rule = gauss(alpha, beta)
-        end = safe_end(self.A.lower_bound, rule[0], precision)
+        end = safe_end(self.A.lower_bound, rule[0], precision, self.A.shape[0])
         return SpectralDensity(
             *rule, self.A.shape[0], matvecs=alpha.size, method="slq", exact=bool(self.broken.all()),
             coarse=[gauss(alpha[:, :m], beta[:, :m]) for m in coarse_depths(self.steps)],
@@ -298,6 +298,9 @@ class LanczosRun:
         run.A = enter(A, "Lanczos")
         if run.A.shape[0] != header["n"]:
             raise ValueError(f"the saved run belongs to an operator of order {header['n']}, found {run.A.shape[0]}")
+        if held["q"].dtype != run.A.dtype:
+            raise ValueError(f"the saved run is in {held['q'].dtype}, and the operator in {run.A.dtype}; convert the "
+                             f"operator, A.astype('{held['q'].dtype}')")
         run.reorthogonalize, run._scale = header["reorthogonalize"], header["scale"]
         run.norms, run.broken, run._size = held["norms"], held["broken"], held["size"]
         run._unit, run._unit_before = (x if x.ndim else float(x) for x in (held["unit"], held["unit_before"]))

@@ -51,8 +51,8 @@ def coarse_depths(steps: int) -> list[int]:
     return [max(steps // 4, 1), max(steps // 2, 1)] if steps > 1 else [1]
 
 
-def safe_end(end: float | None, nodes: np.ndarray, precision: float) -> float | None:
-    """`end` moved below the smallest Ritz value by rounding errors; None if no end is known.
+def safe_end(end: float | None, nodes: np.ndarray, precision: float, n: int) -> float | None:
+    """`end` moved below the smallest Ritz value by the rounding errors of order n; None if no end is known.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def safe_end(end: float | None, nodes: np.ndarray, precision: float) -> float | 
     """
     if end is None:
         return None
-    slack = 64 * precision * (np.abs(nodes).max() or 1.0)
+    slack = max(64.0, 8 * np.sqrt(n)) * precision * (np.abs(nodes).max() or 1.0)
     if nodes.min() < end - slack:
         raise ValueError(f"the lower end of the spectrum is {end:.6g} by what was given (of the preconditioned one, if "
                          f"there is a preconditioner), but Lanczos found a Ritz value of {nodes.min():.6g}; widen "

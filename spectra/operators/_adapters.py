@@ -419,7 +419,8 @@ def _largest(A) -> float:
 def _scaled_norm(xp, A) -> float:
     """Frobenius norm, safe against overflow of the squares."""
     if isinstance(A, np.ndarray) and A.dtype == np.float64:
-        norm = float(np.linalg.norm(A))  # its square lost nothing if it is far from underflow and overflow
+        axes = list(range(A.ndim))  # without BLAS, whose threads would go on spinning beside those of the next kernel
+        norm = float(np.sqrt(np.einsum(A, axes, A, axes, [])))  # nothing is lost far from underflow and overflow
         if 1e-100 < norm < 1e100:
             return norm
     largest = _largest(A)
