@@ -45,10 +45,14 @@ class Server:
         self.process.wait()
 
 
-def medians(servers: list[Server], rounds: int, truth: float, what: str) -> dict:
-    """For each contender the median and the least time, and the median error and half width relative to the truth."""
+def medians(servers: list[Server], rounds: int, truth: float, what: str, before=lambda: None) -> dict:
+    """For each contender the median and the least time, and the median error and half width relative to the truth.
+
+    `before` is called before every round, to measure what the machine can do meanwhile.
+    """
     answers = []
     for seed in range(1, rounds + 1):
+        before()
         answers.append({name: answer for server in servers for name, answer in server.ask(seed).items()})
         print(f"{what}, round {seed} of {rounds}", file=sys.stderr)
     for server in servers:

@@ -13,9 +13,7 @@ fewest bytes of the equal work: per step the matrix once, two blocks read and on
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,6 +23,8 @@ from scipy import sparse
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "examples" / "reproduce")]
+
+from _servers import Server, medians, serve  # noqa: E402
 
 STEPS, PROBES = 20, 10
 
@@ -85,38 +85,6 @@ def factorised(A):
 CONTENDERS = {"ours": ours, "imate": imates, "factorised": factorised}
 
 
-def serve(package, dimensions, side):
-    """Answer one line of standard input, a seed, with the timed answers of a package."""
-    A, _ = laplacian(dimensions, side)
-    calls = CONTENDERS[package](A)
-    for call in calls.values():
-        call(0)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        found = {}
-        for name, call in calls.items():
-            start = time.perf_counter()
-            found[name] = call(int(line))
-            found[name]["seconds"] = time.perf_counter() - start
-        print(json.dumps(found), flush=True)
-
-
-class Server:
-    def __init__(self, python, package, dimensions, side):
-        command = [python, __file__, "--serve", package, "--dimensions", str(dimensions), "--side", str(side)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        if self.process.stdout.readline().strip() != "ready":
-            raise RuntimeError(f"{package} did not start under {python}")
-
-    def ask(self, seed):
-        print(seed, file=self.process.stdin, flush=True)
-        return json.loads(self.process.stdout.readline())
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def bandwidth():
     """Bytes a second of a triad on all threads."""
     from csr_step import triad
@@ -132,29 +100,18 @@ def bandwidth():
 
 def compare(dimensions, side, options):
     A, truth = laplacian(dimensions, side)
-    servers = [Server(sys.executable, "ours", dimensions, side)]
+    shape = "--dimensions", dimensions, "--side", side
+    servers = [Server(sys.executable, __file__, "ours", *shape)]
     if options.peers:
-        servers.append(Server(options.peers, "imate", dimensions, side))
+        servers.append(Server(options.peers, __file__, "imate", *shape))
     if dimensions == 2:
-        servers.append(Server(sys.executable, "factorised", dimensions, side))
-    rounds, speeds = [], []
-    for seed in range(1, options.rounds + 1):
-        speeds.append(bandwidth())
-        rounds.append({name: answer for server in servers for name, answer in server.ask(seed).items()})
-        print(f"{dimensions}-D, round {seed} of {options.rounds}", file=sys.stderr)
-    for server in servers:
-        server.close()
+        servers.append(Server(sys.executable, __file__, "factorised", *shape))
+    speeds = []
+    found = medians(servers, options.rounds, truth, f"{dimensions}-D", before=lambda: speeds.append(bandwidth()))
     moved = STEPS * (12 * A.nnz + 4 * A.shape[0] + 3 * 8 * PROBES * A.shape[0])
-    found = {"n": A.shape[0], "entries": A.nnz, "truth": truth, "triad GB/s": statistics.median(speeds) / 1e9,
-             "limit of the equal work, s": moved / statistics.median(speeds), "contenders": {}}
-    for name in rounds[0]:
-        runs = [one[name] for one in rounds]
-        found["contenders"][name] = {
-            "seconds": statistics.median(run["seconds"] for run in runs), "least": min(run["seconds"] for run in runs),
-            "median error": statistics.median(abs(run["value"] / truth - 1) for run in runs),
-            "half width": statistics.median(run["half width"] / abs(truth) for run in runs if "half width" in run)
-            if "half width" in runs[0] else None, "products": runs[0].get("products")}
-    return found
+    speed = statistics.median(speeds)
+    return {"n": A.shape[0], "entries": A.nnz, "truth": truth, "triad GB/s": speed / 1e9,
+            "limit of the equal work, s": moved / speed, "contenders": found}
 
 
 def show(found):
@@ -178,7 +135,7 @@ def main():
     parser.add_argument("--side", type=int)
     options = parser.parse_args()
     if options.serve:
-        serve(options.serve, options.dimensions, options.side)
+        serve(CONTENDERS[options.serve](laplacian(options.dimensions, options.side)[0]))
         return
     document = {}
     for dimensions, side in ((3, 100), (2, 1000)):

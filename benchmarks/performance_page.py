@@ -27,17 +27,19 @@ number stands in a table that `benchmarks/performance_page.py` writes from JSON 
 makes them all anew:
 
 ```sh
-benchmarks/peers.sh && benchmarks/peers_jax.sh && benchmarks/peers_keops.sh
+benchmarks/peers.sh && benchmarks/peers_jax.sh && benchmarks/peers_keops.sh && benchmarks/peers_mkl.sh
 python benchmarks/performance.py --page
 ```
 
 ## How it was measured
 
-Contenders take turns in one run, each in a process of its own where it is a package of its own, after a first call
-that is not counted. Seconds are medians, as a rule of five rounds, of the wall clock on all threads; where a table
+Contenders take turns in one run, or follow one another where each needs the machine's memory for itself, each in a
+process of its own where it is a package of its own, after a first call that is not counted. Seconds are medians, as a
+rule of five rounds (two to four of the slowest; the JSON has them), of the wall clock on all threads; where a table
 says so, of the processor on one. Ratios are of medians in the same run, never across runs. "Least" is the fastest
 round, which other work on the machine disturbs least. An error is relative to a truth in closed form or by
-factorisation, and a half width is that of the interval an answer gives for itself. Nothing is pinned to a core, and
+factorisation, and a half width is that of the interval an answer gives for itself, which may reach further to one
+side than to the other. Nothing is pinned to a core, and
 nothing is told to the allocator.
 """
 
@@ -262,15 +264,18 @@ here."""),
 W = a A V + b V + c U with its two inner products for each column, and the plain product A V, for blocks of 1 to 32
 columns, beside SciPy, MKL and the time in which the bandwidth of a triad moves the fewest bytes.""", """\
 What limits it: with few columns, memory; with many, the rows of V that the entries name are read more often than
-once, because neighbours in the second and third dimension are far apart."""),
+once, because neighbours in the second and third dimension are far apart. A product takes longer than the step that
+holds it because its answer is a new array, whose pages the system hands out one by one; the step writes over U. The
+last cache of this machine holds a block of 8 columns, so the share of the triad's bandwidth is not that of memory
+alone."""),
     ("Products in single precision", "mixed-precision.json", mixed_precision, """\
 `A.astype("float32")` halves what a product moves; dots are summed in double precision, and what rounding may do is
 part of the answer's bracket. The same probes in both: a sparse Laplacian of order a million, a dense covariance
 matrix of order 8,000, and one of 20,000 points that is never formed. Differences are relative.""", """\
 What limits it: half the traffic is a bound, of which indices and the sums in double precision keep a part."""),
     ("Matrices that are formed", "dense-logdet.json", dense_logdet, """\
-Kernel matrices, where a Cholesky factorisation is at hand: `rtol=1e-3` may use it, and does where that is cheaper;
-200 products in one shared Krylov space beside 200 products of the peers.""", """\
+Kernel matrices, where a Cholesky factorisation is at hand: `rtol=1e-3` may use it, and does where that is
+cheaper, as it was in all of these; 200 products in one shared Krylov space beside 200 products of the peers.""", """\
 What limits it: a factorisation does more arithmetic a byte than any product, so that a few hundred products cost as
 much. Stochastic answers pay where the matrix is too large to factorise, or where a percent is enough."""),
     ("Kernel matrices that are never formed", "kernel-product.json", kernel_product, """\
@@ -283,14 +288,13 @@ one product is faster."""),
     ("How the cost grows", "scaling.json", scaling, """\
 The work is fixed, 20 steps x 10 probes (8 x 5 in a shared space), and the matrix grows; then the matrix is fixed
 and the work grows. Grids have their neighbours near in memory, random graphs anywhere. "No basis kept" is the same
-log-determinant with a budget of memory too small for the basis of a large matrix; the largest matrix was measured
-once, in memory never touched before. The random graphs, and steps and probes, were measured with an earlier version
-of the kernels.""", """\
-What limits it: in the small, what every call costs (checks, small eigenproblems, orthogonalising against a kept
-basis, plain kernels until threads pay), which is why the exponents from 1e5 lie below one; in the large, the cost
-is in proportion to the nonzeros on grids, a little dearer where blocks no longer fit the last cache; on random
-graphs each entry waits for a cache line, and the more so the less of a block the caches hold. A shared space pays
-for its orthogonality, and grows fastest."""),
+log-determinant with a budget of memory too small for the basis of a small matrix too; the largest matrix was measured
+once, in memory never touched before.""", """\
+What limits it: no row is linear to within a tenth over all sizes. In the small there is what every call costs (checks,
+small eigenproblems, orthogonalising against a kept basis, plain kernels until threads pay), so that the exponents
+from 1e5 lie below one; in the large each nonzero gets dearer, by a quarter to a half a decade, as blocks leave the
+last cache; on random graphs each entry waits for a cache line, and the more so the less of a block the caches hold.
+A shared space pays for its orthogonality, and grows fastest."""),
     ("The first call", "first-call.json", first_call, """\
 Kernels are compiled when they are first needed, once for all processes, and kept on disk; importing compiles
 nothing.""",

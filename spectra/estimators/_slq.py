@@ -71,7 +71,7 @@ class LanczosQuadrature:
                      "perturbation": problem.perturbation})
 
 
-_IN_CACHE = 16 << 20  # bytes of a basis that is cheap to orthogonalise against, whatever a product costs
+_IN_CACHE = 2 << 20  # bytes of a basis that is cheap to orthogonalise against, whatever a product costs
 
 
 def _worth_a_basis(problem: Problem, vectors: int) -> bool:
