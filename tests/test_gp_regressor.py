@@ -320,3 +320,16 @@ def test_real_tables_against_scikit_learn(name):
     expected = scores(theirs, Z_test, (y_test - y.mean()) / y.std())
     assert rmse / y.std() == pytest.approx(expected[0], rel=0.1)
     assert log_likelihood + np.log(y.std()) == pytest.approx(expected[1], abs=0.1)
+
+
+def test_a_fit_is_not_lost_to_single_precision():
+    """After an hour of search, the last likelihood may find that the noise is below the rounding."""
+    X = np.random.default_rng(0).uniform(-2, 2, (500, 2))
+    y = np.sin(X[:, 0])
+    model = gp.GPRegressor(lengthscale=2.0, noise=1e-7, method="stochastic", precision="float32", optimizer=None,
+                           random_state=0, rank=32)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y)
+    assert any("found in float64" in str(w.message) for w in caught)
+    assert model.score(X, y) > 0.999 and np.isfinite(float(model.log_marginal_likelihood_))

@@ -157,12 +157,11 @@ class GPRegressor(RegressorProtocol):
         self._mean, self._size = _moments(y)
         self.X_, self.y_ = (X - self._centre) / self._scale, (y - self._mean) / self._size
         self._generator = np.random.default_rng(_seed(self.random_state))
-        self._factor, self.n_iter_, self._complaints = None, 0, []
+        self._factor, self.n_iter_, self._complaints, self._single_fails = None, 0, [], False
         K = self._searched(self._operator(self.X_))
         self.parameters_ = K.parameters
-        self.log_marginal_likelihood_ = log_marginal_likelihood(K, self._cast(self.y_), **self._options(K))
+        self._K, self.log_marginal_likelihood_ = self._evidence(K)
         self._weights = self.log_marginal_likelihood_.solution
-        self._K = K
         if self.optimizer is not None:
             self._warn()
         return self
@@ -215,7 +214,7 @@ class GPRegressor(RegressorProtocol):
 
     @property
     def _dtype(self) -> str:
-        return "float64" if self._is_exact(len(self.X_)) else self.precision
+        return "float64" if self._single_fails or self._is_exact(len(self.X_)) else self.precision
 
     def _cast(self, X):
         return X.astype(self._dtype)
@@ -250,6 +249,19 @@ class GPRegressor(RegressorProtocol):
         self.n_iter_ += found.iterations
         self._complaints = objective.at_bounds(found.x) + [found.stopped] * bool(found.stopped)
         return objective.operator(found.x)
+
+    def _evidence(self, K: KernelOperator):
+        """K with its marginal likelihood; in double precision where single leaves no positive definite matrix."""
+        try:
+            return K, log_marginal_likelihood(K, self._cast(self.y_), **self._options(K))
+        except ValueError as error:
+            if self._dtype == "float64" or "positive definite" not in str(error):
+                raise
+        self._single_fails, K = True, K.astype("float64")
+        warnings.warn(f"float32 leaves no positive definite matrix at a noise of {float(K.noise):.2g}: likelihood and "
+                      "weights were found in float64; precision='float64' searches there, too", ConvergenceWarning,
+                      stacklevel=3)
+        return K, log_marginal_likelihood(K, self._cast(self.y_), **self._options(K))
 
     def _warn(self) -> None:
         """Of a search that ended where it should not, or found no more than noise."""
