@@ -290,11 +290,13 @@ The work is fixed, 20 steps x 10 probes (8 x 5 in a shared space), and the matri
 and the work grows. Grids have their neighbours near in memory, random graphs anywhere. "No basis kept" is the same
 log-determinant with a budget of memory too small for the basis of a small matrix too; the largest matrix was measured
 once, in memory never touched before.""", """\
-What limits it: no row is linear to within a tenth over all sizes. In the small there is what every call costs (checks,
-small eigenproblems, orthogonalising against a kept basis, plain kernels until threads pay), so that the exponents
-from 1e5 lie below one; in the large each nonzero gets dearer, by a quarter to a half a decade, as blocks leave the
-last cache; on random graphs each entry waits for a cache line, and the more so the less of a block the caches hold.
-A shared space pays for its orthogonality, and grows fastest."""),
+What limits it: few rows are linear to within a tenth. In the small there is what every call costs (checks, small
+eigenproblems, orthogonalising against a kept basis, plain kernels until threads pay), so that the exponents from 1e5
+of what is cheap in the large lie below one; threads of BLAS that go on spinning after a call disturb the kernels of
+small matrices (OPENBLAS_NUM_THREADS=1 took moments at 3e5 nonzeros from 0.14 to 0.06 s). In the large each nonzero
+gets dearer as blocks leave the last cache; on random graphs each entry waits for a cache line, and the more so the
+less of a block the caches hold. A shared space pays for its orthogonality. The matrix of 1e8 nonzeros was measured
+with an earlier version of the kernels."""),
     ("The first call", "first-call.json", first_call, """\
 Kernels are compiled when they are first needed, once for all processes, and kept on disk; importing compiles
 nothing.""",
