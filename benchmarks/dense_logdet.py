@@ -86,13 +86,10 @@ def compare(cell, n, options):
 
 
 def show(row):
-    from _report import table
+    from performance_page import contenders
 
-    base = row["contenders"]["Cholesky"]["seconds"]
     print(f"\n{row['kernel']}, noise {row['noise']:g}, l = {row['lengthscale']}\n")
-    print(table(["", "seconds", "least", "times Cholesky", "median error", "half width", "products"], [
-        [name, one["seconds"], one["least"], one["seconds"] / base, one["median error"], one["half width"],
-         one["products"]] for name, one in row["contenders"].items()]))
+    print(contenders(row["contenders"], "spectra, rtol 1e-3"))
 
 
 def main():

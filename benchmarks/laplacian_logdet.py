@@ -115,14 +115,11 @@ def compare(dimensions, side, options):
 
 
 def show(found):
-    from _report import table
+    from performance_page import contenders
 
-    first = found["contenders"]["spectra, rtol 1e-3"]["seconds"]
     print(f"\nn = {found['n']:,}, {found['entries']:,} entries, triad {found['triad GB/s']:.1f} GB/s, "
           f"limit of the equal work {found['limit of the equal work, s']:.2f} s\n")
-    print(table(["", "seconds", "least", "times ours", "median error", "half width", "products"], [
-        [name, one["seconds"], one["least"], one["seconds"] / first, one["median error"], one["half width"],
-         one["products"]] for name, one in found["contenders"].items()]))
+    print(contenders(found["contenders"], "spectra, rtol 1e-3"))
 
 
 def main():

@@ -35,14 +35,18 @@ def survey_kernel(A):
 
 
 _one_at_a_time = Lock()  # not every threading layer of numba survives two callers
-_forked = False
+_process: int | None = None  # that has asked for a kernel with threads, which a fork of it does not have
 
 
 def _compiled(file: str, name: str):
-    if _forked or os.environ.get("SPECTRA_KERNELS", "1") == "0":
+    global _process
+    if _process not in (None, os.getpid()) or os.environ.get("SPECTRA_KERNELS", "1") == "0":
         return None
     kernel = getattr(load(file), name, None)
-    return None if kernel is None else _alone(kernel)
+    if kernel is None:
+        return None
+    _process = os.getpid()
+    return _alone(kernel)
 
 
 @cache
@@ -60,7 +64,6 @@ def load(file: str):
     """The module with the kernels of one kind, or None without a compiler."""
     if not find_spec("numba"):
         return None
-    os.register_at_fork(after_in_child=_switch_off)
     try:
         return import_module(f"spectra._kernels.{file}")
     except RuntimeError:  # no folder to keep compiled code in can be written to
@@ -68,8 +71,3 @@ def load(file: str):
 
         config.CACHE_DIR = tempfile.mkdtemp(prefix="spectra-kernels-")
         return import_module(f"spectra._kernels.{file}")
-
-
-def _switch_off():
-    global _forked
-    _forked = True
